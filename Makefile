@@ -1,0 +1,35 @@
+# A kernel with BPF_TRACE_FSESSION, from nothing. README.md says what each target does.
+
+export FUNC KERNEL REV V T JOBS
+# As it stands: $ in CMD is the guest's shell's, not make's
+override export CMD := $(value CMD)
+
+IN := @scripts/enter
+
+.PHONY: run test shell vm tree kernel selftests examples series check base
+.DEFAULT_GOAL := run
+
+run: examples
+	$(IN) scripts/run
+test: selftests
+	$(IN) scripts/test
+shell: kernel
+	$(IN) scripts/vm shell 0
+vm: kernel
+	$(IN) scripts/vm vm 3600 "$${CMD:?is missing: make vm CMD='command'}"
+
+base:
+	@scripts/toolroot
+	@scripts/fetch
+tree: base
+	$(IN) scripts/tree
+kernel: tree
+	$(IN) scripts/kernel
+selftests: kernel
+	$(IN) scripts/selftests
+examples: kernel
+	$(IN) scripts/examples
+series: base
+	$(IN) scripts/series
+check: tree
+	$(IN) scripts/check

@@ -1,0 +1,83 @@
+# The places and the few functions that all scripts share. Sourced, never run.
+set -eu
+
+top=$(cd "${0%/*}/.." && pwd -P)
+cache=${XDG_CACHE_HOME:-${HOME:?is not set}/.cache}/fsession
+queue=$top/patches/v6.19
+
+die() {
+	printf 'fsession: %s\n' "$*" >&2
+	exit 1
+}
+
+# What the commands leave behind: one folder a base. KERNEL and REV name a base of the user's own.
+build_dir() {
+	[ "${KERNEL-}" ] || { echo "$top/build/v6.19"; return; }
+	rev=$(git -C "$KERNEL" rev-parse -q --verify --short=12 "${REV:-HEAD}^{commit}") ||
+		die "KERNEL=$KERNEL: no commit ${REV:-HEAD} there"
+	echo "$top/build/$(basename "$KERNEL")-$rev"
+}
+
+# step NAME TEXT LOG CMD...: one line that says what is done and how long it took, the details in LOG.
+# V=1 shows them instead.
+step() {
+	step_name=$1 step_text=$2 step_log=$3
+	shift 3
+	mkdir -p "${step_log%/*}"
+	step_start=$(date +%s)
+	printf '  %-9s %s (%s) ' "$step_name" "$step_text" "${step_log#"$top"/}"
+	[ "${V-}" != 1 ] || echo
+	set +e
+	if [ "${V-}" = 1 ]; then (set -ex; "$@"); else (set -e; "$@") >"$step_log" 2>&1 </dev/null; fi
+	step_status=$?
+	set -e
+	if [ $step_status = 0 ]; then
+		echo "$(($(date +%s) - step_start)) s"
+		return
+	fi
+	echo 'failed'
+	[ "${V-}" = 1 ] || why=$(reason "$step_log")
+	die "$step_text: ${why:-status $step_status}"
+}
+
+# The line of a log that says best why it ended: the last that speaks of an error, else the last of all.
+reason() {
+	grep -aiE 'fsession: |error|fatal|no space|cannot|could not|not found|^E: |undefined|\*\*\*' "$1" |
+		grep -avE '^make.*(\*\*\*|Error)' | tail -n 1 | grep . || tail -n 1 "$1"
+}
+
+# room DIR MEGABYTES: refuses to start what cannot end.
+room() {
+	free=$(df -Pm "$1" | awk 'NR == 2 { print $4 }')
+	[ "$free" -ge "$2" ] || die "$1: $free MB free, $2 MB needed"
+}
+
+# base_commit BUILD: what the queue stands on there
+base_commit() {
+	cat "$1/base" 2>/dev/null || git -C "$1/linux" rev-parse refs/tags/base
+}
+
+# The queue without its cover letter, in order.
+patches() {
+	find "$queue" -name '0*.patch' ! -name '0000-*' | sort
+}
+
+# The queue's state, as one word.
+queue_id() {
+	patches | xargs cat -- /dev/null | sha256sum | cut -d' ' -f1
+}
+
+# exported TREE BASE DIR: the tree's commits as mails, one file a commit. Whatever could differ between two machines is fixed.
+exported() {
+	git -C "$1" -c diff.algorithm=myers -c diff.noprefix=false -c format.useAutoBase=false format-patch -q --zero-commit \
+		--no-signature --full-index --no-renames --no-thread --no-notes --numbered --stat=76 \
+		--subject-prefix='PATCH bpf-next v11' -o "$3" "$2..HEAD"
+}
+
+# Leaves BUILD/libbpf, the tree's own, for pahole: Debian 13's libbpf 1.5 does not recognise the kernel's types in a
+# module compiled by gcc 14, and gives each module its own task_struct.
+pahole_libbpf() {
+	mkdir -p "$1/libbpf"
+	make -s --no-print-directory -C "$1/linux/tools/lib/bpf" -j"$JOBS" CC='ccache gcc' OUTPUT="$1/libbpf/" "$1/libbpf/libbpf.so"
+	export LD_LIBRARY_PATH="$1/libbpf"
+}
