@@ -58,13 +58,14 @@ int funclat(__u64 *ctx)
 		return 0;
 
 	if (!bpf_session_is_return(ctx)) {
-		s->entries++;
+		__sync_fetch_and_add(&s->entries, 1);
 		*started = now;
 		return 0;
 	}
 
-	s->returns++;
-	s->slots[slot_of(now - *started)]++;
+	/* another task may be preempted right here on this CPU */
+	__sync_fetch_and_add(&s->returns, 1);
+	__sync_fetch_and_add(&s->slots[slot_of(now - *started)], 1);
 	keep_if_slow(s, ctx, now - *started);
 	return 0;
 }

@@ -36,8 +36,10 @@ step() {
 		return
 	fi
 	echo 'failed'
+	why="status $step_status"
 	[ "${V-}" = 1 ] || why=$(reason "$step_log")
-	die "$step_text: ${why:-status $step_status}"
+	why=${why#fsession: }
+	die "$step_text: ${why#error: }"
 }
 
 # The line of a log that says best why it ended: the last that speaks of an error, else the last of all.
@@ -65,6 +67,18 @@ patches() {
 # The queue's state, as one word.
 queue_id() {
 	patches | xargs cat -- /dev/null | sha256sum | cut -d' ' -f1
+}
+
+# applied DIR PATCH...: one commit each on DIR's HEAD; scripts/enter sets the committer, so every machine gets the same commits.
+# On a base of the user's own git may merge.
+applied() {
+	cd "$1"
+	shift
+	[ $# -gt 0 ] || return 0
+	git am -q ${KERNEL:+-3} --committer-date-is-author-date "$@" || {
+		echo "fsession: does not apply: $(git am --show-current-patch=raw | sed -n 's/^Subject: //p')"
+		return 1
+	}
 }
 
 # exported TREE BASE DIR: the tree's commits as mails, one file a commit. Whatever could differ between two machines is fixed.
