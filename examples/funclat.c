@@ -64,6 +64,20 @@ static const char *refusal(int err)
 	return reason ?: strerror(-err);
 }
 
+static const char *not_attached(int err)
+{
+	switch (err) {
+	case -E2BIG:
+		return "it has as many sessions or tracing programs as a function can have";
+	case -EBUSY:
+	case -ENOENT:
+	case -ENODEV:
+		return "not traceable: not in /sys/kernel/tracing/available_filter_functions";
+	default:
+		return strerror(-err);
+	}
+}
+
 static int fail(const char *func, const char *reason)
 {
 	fprintf(stderr, "funclat: %s: %s\n", func, reason);
@@ -170,7 +184,7 @@ static int trace(struct funclat_bpf *skel, const struct btf *btf, const char *fu
 		return fail(func, err == -EPERM ? "not permitted: CAP_BPF and CAP_PERFMON, or root" : refusal(err));
 	err = funclat_bpf__attach(skel);
 	if (err)
-		return fail(func, err == -ENOENT || err == -ENODEV ? "not traceable" : strerror(-err));
+		return fail(func, not_attached(err));
 
 	sigaction(SIGINT, &on_signal, NULL);
 	sigaction(SIGTERM, &on_signal, NULL);
