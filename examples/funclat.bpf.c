@@ -1,71 +1,107 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Latency of a kernel function: one session program, its start time in the session's cookie. */
+/* Latency of kernel functions: a session on each, its start time in the session's cookie. */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include "funclat.h"
+#include "trace.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
+const volatile __u32 cpus = 1;
+const volatile __u64 slow_ns = ~0ULL;	/* calls that take at least as long are sent */
+
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);		/* functions * cpus */
 	__type(key, __u32);
 	__type(value, struct stats);
 } stats SEC(".maps");
 
-static int slot_of(__u64 ns)
-{
-	int slot = 0;
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} events SEC(".maps");
 
-	while (ns > 1 && slot < SLOTS - 1) {
-		ns >>= 1;
-		slot++;
+static __always_inline __u32 slot_of(__u64 ns)
+{
+	__u32 slot = 0, bits;
+
+	for (bits = SLOTS / 2; bits; bits /= 2) {
+		if (ns >> bits) {
+			ns >>= bits;
+			slot += bits;
+		}
 	}
 	return slot;
 }
 
-/* Takes the place of the shortest of the slow calls, if it was longer. */
-static void keep_if_slow(struct stats *s, __u64 *ctx, __u64 ns)
+static __always_inline int read_string(char *to, const void *from)
 {
-	struct call *least = &s->slowest[0];
-	int i;
+	int len = bpf_probe_read_kernel_str(to, STRING_SIZE, from);
 
-	for (i = 1; i < SLOWEST; i++)
-		if (s->slowest[i].ns < least->ns)
-			least = &s->slowest[i];
-	if (ns <= least->ns)
-		return;
-
-	least->ns = ns;
-	least->pid = bpf_get_current_pid_tgid() >> 32;
-	bpf_get_current_comm(least->comm, sizeof(least->comm));
-	bpf_get_func_ret(ctx, &least->ret);
+	return len > 0 ? len : bpf_probe_read_user_str(to, STRING_SIZE, from);
 }
 
-/* The function is chosen at run time, so its arguments are not known here. With a fixed one this would be
- * SEC("fsession/vfs_read") int BPF_PROG(read_latency, struct file *file, ..., ssize_t ret)
- */
+static __always_inline void send(__u64 *ctx, struct stats *s, union identity self, __u64 now, __u64 ns)
+{
+	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	__u64 id = bpf_get_current_pid_tgid();
+	int i;
+
+	if (!e) {
+		__sync_fetch_and_add(&s->lost, 1);
+		return;
+	}
+	e->returned = now;
+	e->ns = ns;
+	e->func = self.func;
+	e->pid = id >> 32;
+	e->tid = id;
+	bpf_get_current_comm(e->comm, sizeof(e->comm));
+	for (i = 0; i < MAX_ARGS; i++)
+		bpf_get_func_arg(ctx, i, &e->values[i]);
+	bpf_get_func_ret(ctx, &e->values[RETURNED]);
+	for (i = 0; i < STRINGS; i++)
+		if (self.strings[i] < MAX_VALUES)
+			e->lengths[i] = read_string(e->strings[i], (void *)e->values[self.strings[i]]);
+	bpf_ringbuf_submit(e, 0);
+}
+
 SEC("fsession")
 int funclat(__u64 *ctx)
 {
+	union identity self = { .cookie = bpf_get_attach_cookie(ctx) };
 	__u64 *started = bpf_session_cookie(ctx);
-	__u64 now = bpf_ktime_get_ns();
-	struct stats *s;
-	__u32 key = 0;
+	__u64 now = bpf_ktime_get_ns(), ns, longest;
+	__u32 key = self.func * cpus + bpf_get_smp_processor_id();
+	struct stats *s = bpf_map_lookup_elem(&stats, &key);
+	int i;
 
-	s = bpf_map_lookup_elem(&stats, &key);
 	if (!s)
 		return 0;
 
+	/* another task may be preempted right here on this CPU: only atomic operations */
 	if (!bpf_session_is_return(ctx)) {
+		if (!watched())
+			return 0;
 		__sync_fetch_and_add(&s->entries, 1);
-		*started = now;
+		*started = bpf_ktime_get_ns();
 		return 0;
 	}
+	if (!*started || ended)
+		return 0;
 
-	/* another task may be preempted right here on this CPU */
+	ns = now - *started;
 	__sync_fetch_and_add(&s->returns, 1);
-	__sync_fetch_and_add(&s->slots[slot_of(now - *started)], 1);
-	keep_if_slow(s, ctx, now - *started);
+	__sync_fetch_and_add(&s->total, ns);
+	__sync_fetch_and_add(&s->slots[slot_of(ns) % SLOTS], 1);
+	for (i = 0; i < 8; i++) {
+		longest = s->longest;
+		if (ns <= longest || __sync_bool_compare_and_swap(&s->longest, longest, ns))
+			break;
+	}
+	if (ns >= slow_ns)
+		send(ctx, s, self, now, ns);
 	return 0;
 }

@@ -10,13 +10,16 @@ die() {
 	exit 1
 }
 
-# What the commands leave behind: one folder a base. KERNEL and REV name a base of the user's own.
+# What the commands leave behind: one folder a base. KERNEL and REV name a base of the user's own; with BARE=1 it stays bare.
 build_dir() {
 	[ "${KERNEL-}" ] || { echo "$top/build/v6.19"; return; }
 	rev=$(git -C "$KERNEL" rev-parse -q --verify --short=12 "${REV:-HEAD}^{commit}") ||
 		die "KERNEL=$KERNEL: no commit ${REV:-HEAD} there"
-	echo "$top/build/$(basename "$KERNEL")-$rev"
+	echo "$top/build/$(basename "$KERNEL")-$rev${BARE:+-bare}"
 }
+
+# flavour NAME: the name of what belongs to one kernel. CONFIG names fragments of configs/ that this kernel has on top.
+flavour() { echo "$1${CONFIG:+-$(echo "$CONFIG" | tr ' ' -)}"; }
 
 # step NAME TEXT LOG CMD...: one line that says what is done and how long it took, the details in LOG.
 # V=1 shows them instead.
@@ -61,6 +64,7 @@ base_commit() {
 
 # The queue without its cover letter, in order.
 patches() {
+	[ -z "${BARE-}" ] || return 0
 	find "$queue" -name '0*.patch' ! -name '0000-*' | sort
 }
 

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef INFLIGHT_H
+#define INFLIGHT_H
+
+/* One for each function. Calls inside: entered - returned. */
+struct gauge {
+	unsigned long long entered;
+	unsigned long long returned;
+	unsigned long long unlisted_entered;	/* those among them that found no free struct call */
+	unsigned long long unlisted_returned;
+};
+
+/* A call that is inside. */
+struct call {
+	unsigned long long since;	/* 0: free; WRITING: taken, the rest isn't there yet */
+	unsigned int func;
+	unsigned int pid;
+	unsigned int tid;
+	char comm[16];
+};
+
+#define WRITING	1
+
+#endif
