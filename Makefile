@@ -1,12 +1,12 @@
 # A kernel with BPF_TRACE_FSESSION, from nothing. README.md says what each target does.
 
-export FUNC KERNEL REV BARE CONFIG V T JOBS MINUTES SEED
+export FUNC KERNEL REV BARE CONFIG V T JOBS MINUTES SEED B
 # As it stands: $ in CMD is the guest's shell's, not make's
 override export CMD := $(value CMD)
 
 IN := @scripts/enter
 
-.PHONY: run test test-debug test-full stress bench shell vm tree kernel selftests examples series check base
+.PHONY: run test test-debug test-full stress bench steps shell vm tree kernel selftests examples series check base
 .DEFAULT_GOAL := run
 
 run: examples
@@ -24,6 +24,8 @@ stress: selftests
 	$(IN) scripts/stress
 bench: kernel
 	$(IN) scripts/bench
+steps: kernel
+	$(IN) scripts/steps
 shell: kernel
 	$(IN) scripts/vm shell 0
 vm: kernel

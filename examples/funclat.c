@@ -22,7 +22,7 @@ static const char usage[] =
 "                           latency, arguments and return value. TIME is in ns, or like 50us, 10ms, 2s\n"
 "  -p, --pid PID            calls of this process or thread only\n"
 "  -i, --interval SECONDS   report every so often, each time what came since the last\n"
-"  -d, --duration SECONDS   end by itself\n"
+"  -d, --duration SECONDS   end by itself; both take 500ms and the like, too\n"
 "  -F, --each               a histogram for each function\n"
 "  -h, --help               this text\n"
 "\n"

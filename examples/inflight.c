@@ -19,7 +19,7 @@ static const char usage[] =
 "  -c, --calls COUNT        keep so many calls for the list, 16384 if not given; more are counted only\n"
 "  -p, --pid PID            calls of this process or thread only\n"
 "  -i, --interval SECONDS   report every so often, each second if not given\n"
-"  -d, --duration SECONDS   end by itself\n"
+"  -d, --duration SECONDS   end by itself; both take 500ms and the like, too\n"
 "  -h, --help               this text\n"
 "\n"
 "The table: calls that are inside, calls that entered since the last report. Calls that were inside\n"

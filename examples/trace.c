@@ -302,7 +302,7 @@ static const char *add_func(const struct symbol *s, bool wanted)
 	if (!btf)
 		return "its module has no BTF";
 	id = btf__find_by_name_kind(btf, s->name, BTF_KIND_FUNC);
-	if (id < 0)
+	if (id < 0 || (s->module && (__u32)id < btf__type_cnt(vmlinux)))	/* of the kernel's own function */
 		return no_prototype;
 	f.id = id;
 	if (asprintf(&f.name, "%s%s%s", s->module ?: "", s->module ? ":" : "", s->name) < 0)
@@ -476,7 +476,7 @@ static const char *load_func(struct func *f, const struct bpf_program *prog)
 		btf_fd = module_btf_fd(f->name);
 		*colon = ':';
 		if (btf_fd < 0)
-			return "its module is gone";
+			return errno == EPERM ? "not permitted: a module takes CAP_SYS_ADMIN too" : "module gone";
 		opts.attach_btf_obj_fd = btf_fd;
 	}
 	f->prog = bpf_prog_load(BPF_PROG_TYPE_TRACING, bpf_program__name(prog), "GPL", bpf_program__insns(prog),

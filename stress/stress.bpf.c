@@ -10,7 +10,7 @@ char LICENSE[] SEC("license") = "GPL";
 const volatile __u64 seed;
 const volatile bool recursive;		/* the first argument is the depth */
 const volatile bool overriding;		/* fmod_ret may keep a call from the function */
-const void *volatile user_page;		/* comes and goes as well */
+const void *user_page;			/* comes and goes as well */
 
 struct slot slots[SLOTS];
 /* for each task and session: the mark of an entry without its return so far */
@@ -45,7 +45,7 @@ static __always_inline void dwell(__u64 n, bool sleepable)
 		}
 	}
 	if (sleepable && now_and_then(~n, 5))
-		bpf_copy_from_user(&c, sizeof(c), (const void *)user_page);
+		bpf_copy_from_user(&c, sizeof(c), user_page);
 }
 
 static __always_inline void check_tag(__u64 *ctx, int slot)
@@ -178,7 +178,7 @@ PROGS(0)
 PROGS(1)
 PROGS(2)
 
-/* A function to be traced: a program, whose trampolines are changed much faster than those of the kernel's functions. */
+/* A function to be traced: a program, whose trampoline changes much faster than those of the kernel's functions. */
 SEC("syscall")
 int callee(void *ctx)
 {

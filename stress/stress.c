@@ -78,6 +78,7 @@ static struct target targets[TARGETS] = {
 	[CALLEE] = { "callee" },
 	[MODULE] = { "bpf_testmod_recurse" },
 };
+
 #define MODULE_CALLS	5	/* that one read makes */
 #define CALLERS		16	/* at most so many calls are in a function at once */
 #define VISITOR_SETS	2
@@ -243,9 +244,9 @@ static int copy_of(struct bpf_program *prog)
 
 static void attach(struct instance *in, int slot)
 {
+	LIBBPF_OPTS(bpf_link_create_opts, opts);
 	bool copy = in->target == &targets[CALLEE] && SET(slot);
 	struct bpf_program *prog = in->progs[slot];
-	LIBBPF_OPTS(bpf_link_create_opts, opts);
 	int fd, link;
 
 	if (TAGGED(slot))
@@ -278,15 +279,16 @@ static void detach(struct instance *in, int slot)
 
 static void attach_again(struct instance *in, int slot)
 {
+	struct bpf_program *prog = in->progs[slot];
 	int link;
 
 	if (in->target == &targets[CALLEE])
 		return;
-	link = bpf_link_create(bpf_program__fd(in->progs[slot]), 0, bpf_program__expected_attach_type(in->progs[slot]), NULL);
+	link = bpf_link_create(bpf_program__fd(prog), 0, bpf_program__expected_attach_type(prog), NULL);
 	if (link >= 0)
-		fail("attached twice: %s", bpf_program__name(in->progs[slot]));
+		fail("attached twice: %s", bpf_program__name(prog));
 	else
-		refused(ATTACH_AGAIN, link, bpf_program__name(in->progs[slot]));
+		refused(ATTACH_AGAIN, link, bpf_program__name(prog));
 }
 
 /* One of the set comes, or goes. */
@@ -345,7 +347,8 @@ static void check_watchers(struct instance *in, __u64 calls)
 			fail("%s: %s: %llu calls, but %llu entries, %llu returns, %llu misses", in->target->func,
 			     kinds[slot], calls, s->entries, s->returns, missed);
 		if (slot >= SESSION && s->entries != s->returns)
-			fail("%s: %s: %llu entries, %llu returns", in->target->func, kinds[slot], s->entries, s->returns);
+			fail("%s: %s: %llu entries, %llu returns", in->target->func, kinds[slot],
+			     s->entries, s->returns);
 		ADD(totals[slot].misses, missed);
 	}
 }
@@ -415,7 +418,7 @@ static void visit(struct target *t, __u64 *state)
 	attach_watchers(&in);
 	if (t == &targets[MODULE])
 		pthread_rwlock_unlock(&module_lock);
-	for (i = rnd(state, 32); i && !stopped(); i--) {
+	for (i = rnd(state, 10); i && !stopped(); i--) {
 		change(&in, 1, false, state);
 		rest(rnd(state, 10 * MS));
 	}
@@ -445,7 +448,7 @@ static void module_loader(long nr, __u64 *state)
 	if (!loaded) {
 		err = syscall(__NR_finit_module, module_fd, "", 0) ? -errno : 0;
 	} else {
-		if (rnd(state, 16))
+		if (rnd(state, 64))
 			return;
 		err = unload_module();
 	}
@@ -593,6 +596,7 @@ static const struct job {
 	{ .step = preempter, .threads = 2, .rest = MS, .realtime = 1 },
 	{ .step = killer, .threads = 1, .rest = 20 * MS },
 };
+
 #define THREADS 32
 
 static void *worker(void *arg)
@@ -718,18 +722,21 @@ static void print_totals(void)
 {
 	int i, j;
 
-	printf("\n%-12s %9s %9s %10s %10s %10s %10s\n", "", "attached", "detached", "entries", "returns", "skipped", "missed");
+	printf("\n%-12s %9s %9s %10s %10s %10s %10s\n", "",
+	       "attached", "detached", "entries", "returns", "skipped", "missed");
 	for (i = 0; i < KINDS; i++)
-		printf("%-12s %9llu %9llu %10llu %10llu %10llu %10llu\n", kinds[i], totals[i].attaches, totals[i].detaches,
-		       totals[i].entries, totals[i].returns, totals[i].skipped, totals[i].misses);
+		printf("%-12s %9llu %9llu %10llu %10llu %10llu %10llu\n", kinds[i], totals[i].attaches,
+		       totals[i].detaches, totals[i].entries, totals[i].returns, totals[i].skipped, totals[i].misses);
 	printf("\nskipped: detached while the call was under way; missed: recursion_misses of those that stayed\n\n");
 	for (i = 0; i < TARGETS; i++)
 		printf("%9llu calls of %s\n", targets[i].calls, targets[i].func);
-	printf("%9llu killed in it or on the way\n%9llu visits\n%9llu times the module was loaded\n", kills, visits, loads);
+	printf("%9llu killed in it or on the way\n%9llu visits\n%9llu times the module was loaded\n",
+	       kills, visits, loads);
 	for (i = 0; i < OPS; i++) {
 		for (j = 0; j < ARRAY_SIZE(ops[i].allowed); j++) {
 			if (ops[i].refusals[j])
-				printf("%9llu refusals: %s: %s\n", ops[i].refusals[j], ops[i].name, strerror(ops[i].allowed[j]));
+				printf("%9llu refusals: %s: %s\n", ops[i].refusals[j], ops[i].name,
+				       strerror(ops[i].allowed[j]));
 		}
 	}
 }

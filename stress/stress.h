@@ -26,8 +26,8 @@ enum kind {
 #define SET(slot)	((slot) / KINDS)
 #define SESSION_SLOT(n)	((n) / SESSIONS * KINDS + SESSION + (n) % SESSIONS)
 
-/* Attached with an attach cookie: slot + 1 and, below, how often the slot was attached. Sessions that come and go always
- * are, so that an attachment can be told from the one before; others have none, next to them.
+/* Attached with an attach cookie: slot + 1 and, below, how often the slot was attached. Sessions that come and go
+ * always are, so that an attachment can be told from the one before; others have none, next to them.
  */
 #define TAGGED(slot)	(((slot) & 1) || (SET(slot) && KIND(slot) >= SESSION))
 #define TAG(slot, gen)	((__u64)((slot) + 1) << 32 | (gen))
