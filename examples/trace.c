@@ -63,16 +63,6 @@ void note(const char *format, ...)
 	va_end(args);
 }
 
-int fail(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	say(format, args, "\n");
-	va_end(args);
-	return 1;
-}
-
 void misuse(const char *format, ...)
 {
 	va_list args;

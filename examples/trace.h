@@ -33,7 +33,7 @@ extern __u64 pid, interval, duration;
 
 /* Each prints one line that begins with the tool's name. */
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
-int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));	/* returns 1 */
+#define fail(...) (note(__VA_ARGS__), 1)
 void misuse(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
 __u64 number_option(const char *name, const char *text, __u64 min, __u64 max);

@@ -92,6 +92,16 @@ exported() {
 		--subject-prefix='PATCH bpf-next v11' -o "$3" "$2..HEAD"
 }
 
+# bpf_selftests TREE OBJ OUTPUT ARG...: make, in the tree's BPF selftests, for the kernel in OBJ
+bpf_selftests() {
+	pahole_libbpf "${1%/linux}"
+	unset CCACHE_BASEDIR # it would write paths into *.d that make does not find
+	selftests=$1/tools/testing/selftests/bpf kernel=$2 output=$3
+	shift 3
+	make --no-print-directory -C "$selftests" -j"$JOBS" O="$kernel" VMLINUX_BTF="$kernel/vmlinux" OUTPUT="$output" \
+		CC='ccache gcc' HOSTCC='ccache gcc' SKIP_DOCS=1 V="${V:-0}" "$@"
+}
+
 # Leaves BUILD/libbpf, the tree's own, for pahole: Debian 13's libbpf 1.5 does not recognise the kernel's types in a
 # module compiled by gcc 14, and gives each module its own task_struct.
 pahole_libbpf() {
