@@ -17,6 +17,7 @@ test-debug:
 	@$(MAKE) --no-print-directory test CONFIG=debug
 	@$(MAKE) --no-print-directory test CONFIG='debug preempt_none'
 test-full: tree
+	@rm -f build/linux-*-bare/log/test-full build/v6.19/log/test-full
 	-@$(MAKE) --no-print-directory test CONFIG=full KERNEL=build/v6.19/linux REV=base BARE=1
 	-@$(MAKE) --no-print-directory test CONFIG=full
 	@scripts/compare build/linux-*-bare/log/test-full build/v6.19/log/test-full
@@ -44,5 +45,5 @@ examples: kernel
 	$(IN) scripts/examples
 series: base
 	$(IN) scripts/series
-check: tree
+check: kernel
 	$(IN) scripts/check

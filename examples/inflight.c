@@ -141,6 +141,17 @@ static void print_stack(const struct listed *l)
 		printf("%46s%s\n", "", strchr(line, ' ') ? strchr(line, ' ') + 1 : line);
 }
 
+/* Whoever may open it may not be allowed to read it: that takes CAP_SYS_ADMIN. */
+static bool can_read_stacks(void)
+{
+	FILE *f = fopen("/proc/self/stack", "re");
+	bool can = f && fgetc(f) != EOF;
+
+	if (f)
+		fclose(f);
+	return can;
+}
+
 static void print_oldest(void)
 {
 	static struct listed *list;
@@ -206,7 +217,7 @@ static int run(char **names, int count)
 	if (err)
 		return err;
 	interval = interval ?: NSEC;
-	if (stacks && access("/proc/self/stack", R_OK))
+	if (stacks && !can_read_stacks())
 		return fail("-s: /proc/PID/stack: %s", strerror(errno));
 	skel = inflight_bpf__open();
 	if (!skel)

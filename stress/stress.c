@@ -624,6 +624,10 @@ static void load_callee(void)
 	struct bpf_program *prog;
 
 	callee_skel = stress_bpf__open();
+	if (!callee_skel) {
+		fail("callee: %s", strerror(errno));
+		return;
+	}
 	bpf_object__for_each_program(prog, callee_skel->obj)
 		bpf_program__set_autoload(prog, prog == callee_skel->progs.callee);
 	callee_skel->bss->user_page = user_page;
@@ -642,8 +646,10 @@ static void work(int seconds)
 	for (i = 0; i < ARRAY_SIZE(jobs); i++)
 		nr += jobs[i].threads;
 	for (i = 0; i < nr; i++) {
-		if (pthread_create(&threads[i], NULL, worker, (void *)(long)i))
+		if (pthread_create(&threads[i], NULL, worker, (void *)(long)i)) {
 			fail("no thread");
+			nr = i;
+		}
 	}
 	while (now() < end && !stopped()) {
 		rest(200 * MS);
