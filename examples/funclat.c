@@ -20,10 +20,11 @@ static const char usage[] =
 "\n"
 "  -t, --min TIME           show each call that takes at least so long: when it returned, process,\n"
 "                           latency, arguments and return value. TIME is in ns, or like 50us, 10ms, 2s\n"
-"  -p, --pid PID            calls of this process or thread only\n"
+"  -p, --pid PID            calls of this process or thread only; outside of containers it is called PID\n"
 "  -i, --interval SECONDS   report every so often, each time what came since the last\n"
 "  -d, --duration SECONDS   end by itself; both take 500ms and the like, too\n"
 "  -F, --each               a histogram for each function\n"
+"  -v, --verbose            what libbpf does\n"
 "  -h, --help               this text\n"
 "\n"
 "The table: calls that returned; calls still inside; the mean, the bounds below which the power of\n"
@@ -390,7 +391,7 @@ int main(int argc, char **argv)
 	__u64 slow_ns = NEVER;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "t:p:i:d:Fh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "t:p:i:d:Fvh", options, NULL)) != -1) {
 		switch (opt) {
 		case 't':
 			slow_ns = time_option("-t", optarg, 1);

@@ -17,9 +17,10 @@ static const char usage[] =
 "  -n, --oldest COUNT       list so many of the oldest calls, 5 if not given\n"
 "  -s, --stack              show for each of these where its thread is now\n"
 "  -c, --calls COUNT        keep so many calls for the list, 16384 if not given; more are counted only\n"
-"  -p, --pid PID            calls of this process or thread only\n"
+"  -p, --pid PID            calls of this process or thread only; outside of containers it is called PID\n"
 "  -i, --interval SECONDS   report every so often, each second if not given\n"
 "  -d, --duration SECONDS   end by itself; both take 500ms and the like, too\n"
+"  -v, --verbose            what libbpf does\n"
 "  -h, --help               this text\n"
 "\n"
 "The table: calls that are inside, calls that entered since the last report. Calls that were inside\n"
@@ -241,7 +242,7 @@ int main(int argc, char **argv)
 {
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "n:sc:p:i:d:h", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "n:sc:p:i:d:vh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'n':
 			max_listed = number_option("-n", optarg, 0, 1 << 20);

@@ -44,6 +44,7 @@ static const char *filter_file;		/* what ftrace can trace; NULL where that can't
 static struct module_btf *modules;
 static int nr_modules;
 static int nr_left_out;
+static bool verbose;
 static volatile sig_atomic_t stopped;
 
 static void say(const char *format, va_list args, const char *end)
@@ -157,6 +158,9 @@ void common_option(int opt, const char *usage)
 		break;
 	case 'd':
 		duration = some_time_option("-d", optarg);
+		break;
+	case 'v':
+		verbose = true;
 		break;
 	case 'h':
 		fputs(usage, stdout);
@@ -380,9 +384,9 @@ static bool kernel_has_fsession(void)
 	return false;
 }
 
-static int quiet(enum libbpf_print_level level, const char *format, va_list args)
+static int libbpf_says(enum libbpf_print_level level, const char *format, va_list args)
 {
-	return 0;
+	return verbose ? vfprintf(stderr, format, args) : 0;
 }
 
 static void interrupted(int sig)
@@ -404,7 +408,7 @@ int find_funcs(char **names, int count)
 
 	sigaction(SIGINT, &on_signal, NULL);
 	sigaction(SIGTERM, &on_signal, NULL);
-	libbpf_set_print(quiet);
+	libbpf_set_print(libbpf_says);
 	vmlinux = btf__load_vmlinux_btf();
 	if (!vmlinux)
 		return fail("no BTF of this kernel (CONFIG_DEBUG_INFO_BTF): %s", strerror(errno));
@@ -431,7 +435,7 @@ int prepare(struct bpf_object *obj)
 	if (err == -EPERM)
 		return fail(not_permitted);
 	if (err)
-		return fail("libbpf does not prepare the program: %s", strerror(-err));
+		return fail("libbpf does not prepare the program: %s (-v tells more)", strerror(-err));
 	return 0;
 }
 
@@ -561,7 +565,8 @@ static void wait_until(__u64 time, struct ring_buffer *events)
 static void end(bool *ended, struct ring_buffer *events, void (*report)(void))
 {
 	__atomic_store_n(ended, true, __ATOMIC_SEQ_CST);
-	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);	/* programs that run are through */
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))	/* programs that run are through */
+		note("membarrier: %s: the last report may miss calls that end just now", strerror(errno));
 	if (events)
 		ring_buffer__consume(events);
 	report();

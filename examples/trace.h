@@ -22,13 +22,14 @@ struct func {
 extern struct func funcs[MAX_FUNCS];
 extern int nr_funcs;
 
-/* The options that all tools have: -p, -i, -d, -h. Times in nanoseconds, 0 where not given. */
+/* The options that all tools have: -p, -i, -d, -v, -h. Times in nanoseconds, 0 where not given. */
 extern __u64 pid, interval, duration;
 
 #define COMMON_OPTIONS \
 	{ "pid", required_argument, NULL, 'p' }, \
 	{ "interval", required_argument, NULL, 'i' }, \
 	{ "duration", required_argument, NULL, 'd' }, \
+	{ "verbose", no_argument, NULL, 'v' }, \
 	{ "help", no_argument, NULL, 'h' }
 
 /* Each prints one line that begins with the tool's name. */

@@ -51,6 +51,12 @@ reason() {
 		grep -avE '^make.*(\*\*\*|Error)' | tail -n 1 | grep . || tail -n 1 "$1"
 }
 
+# alone BUILD: until this script ends, no other one builds there.
+alone() {
+	exec 8>"$1/lock"
+	flock -n 8 || { echo '  NOTE      something else is building here, waiting for its end'; flock 8; }
+}
+
 # room DIR MEGABYTES: refuses to start what cannot end.
 room() {
 	free=$(df -Pm "$1" | awk 'NR == 2 { print $4 }')
