@@ -51,7 +51,7 @@ reason() {
 		grep -avE '^make.*(\*\*\*|Error)' | tail -n 1 | grep . || tail -n 1 "$1"
 }
 
-# alone BUILD: until this script ends, no other one builds there.
+# alone DIR: until this script ends, no other one builds there.
 alone() {
 	exec 8>"$1/lock"
 	flock -n 8 || { echo '  NOTE      something else is building here, waiting for its end'; flock 8; }
