@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # A kernel with BPF_TRACE_FSESSION, from nothing. README.md says what each target does.
 
 export FUNC KERNEL REV BARE CONFIG V T JOBS MINUTES SEED B

@@ -1,11 +1,11 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: (LGPL-2.1 OR BSD-2-Clause)
 /* Latency of kernel functions: a session on each, its start time in the session's cookie. */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include "funclat.h"
 #include "trace.bpf.h"
 
-char LICENSE[] SEC("license") = "GPL";
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile __u32 cpus = 1;
 const volatile __u64 slow_ns = ~0ULL;	/* calls that take at least as long are sent */

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: (LGPL-2.1 OR BSD-2-Clause)
 /*
  * The calls inside of kernel functions. Each takes a struct call at its entry and has the number of it in the session's
  * cookie until it returns. Nothing here can fail at the return: a store frees the struct, no lock, no key to look up.
@@ -8,7 +8,7 @@
 #include "inflight.h"
 #include "trace.bpf.h"
 
-char LICENSE[] SEC("license") = "GPL";
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define UNLISTED	~0ULL	/* in the cookie: counted, without a struct call */
 #define TRIES		64

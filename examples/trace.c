@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: (LGPL-2.1 OR BSD-2-Clause)
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <dirent.h>
@@ -473,7 +473,7 @@ static const char *load_func(struct func *f, const struct bpf_program *prog)
 			return errno == EPERM ? "not permitted: a module takes CAP_SYS_ADMIN too" : "module gone";
 		opts.attach_btf_obj_fd = btf_fd;
 	}
-	f->prog = bpf_prog_load(BPF_PROG_TYPE_TRACING, bpf_program__name(prog), "GPL", bpf_program__insns(prog),
+	f->prog = bpf_prog_load(BPF_PROG_TYPE_TRACING, bpf_program__name(prog), "Dual BSD/GPL", bpf_program__insns(prog),
 				bpf_program__insn_cnt(prog), &opts);
 	if (btf_fd)
 		close(btf_fd);

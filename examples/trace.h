@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: (LGPL-2.1 OR BSD-2-Clause) */
 /* What the tools here share: options, the choice of functions, sessions on them, waiting, printing. */
 #ifndef TRACE_H
 #define TRACE_H

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # The places and the few functions that all scripts share. Sourced, never run.
 set -eu
 

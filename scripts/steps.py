@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # Run by gdb, for scripts/steps, on a guest that waits to be started: steps through calls of a function until one goes the
 # same way as the one before, lets the guest run to its end and writes what that call took, function by function.
 import bisect
