@@ -12,19 +12,19 @@ die() {
 }
 
 # What the commands leave behind: one folder a base. KERNEL and REV name a base of the user's own; with BARE=1 it stays bare.
-build_dir() {
+get_build_dir() {
 	[ "${KERNEL-}" ] || { echo "$top/build/v6.19"; return; }
 	rev=$(git -C "$KERNEL" rev-parse -q --verify --short=12 "${REV:-HEAD}^{commit}") ||
 		die "KERNEL=$KERNEL: no commit ${REV:-HEAD} there"
 	echo "$top/build/$(basename "$KERNEL")-$rev${BARE:+-bare}"
 }
 
-# flavour NAME: the name of what belongs to one kernel. CONFIG names fragments of configs/ that this kernel has on top.
-flavour() { echo "$1${CONFIG:+-$(echo "$CONFIG" | tr ' ' -)}"; }
+# add_flavour NAME: the name of what belongs to one kernel. CONFIG names fragments of configs/ that this kernel has on top.
+add_flavour() { echo "$1${CONFIG:+-$(echo "$CONFIG" | tr ' ' -)}"; }
 
-# step NAME TEXT LOG CMD...: one line that says what is done and how long it took, the details in LOG.
+# run_step NAME TEXT LOG CMD...: one line that says what is done and how long it took, the details in LOG.
 # V=1 shows them instead.
-step() {
+run_step() {
 	step_name=$1 step_text=$2 step_log=$3
 	shift 3
 	mkdir -p "${step_log%/*}"
@@ -41,48 +41,48 @@ step() {
 	fi
 	echo 'failed'
 	why="status $step_status"
-	[ "${V-}" = 1 ] || why=$(reason "$step_log")
+	[ "${V-}" = 1 ] || why=$(find_reason "$step_log")
 	why=${why#fsession: }
 	die "$step_text: ${why#error: }"
 }
 
 # The line of a log that says best why it ended: the last that speaks of an error, else the last of all.
-reason() {
+find_reason() {
 	grep -aiE 'fsession: |error|fatal|no space|cannot|could not|not found|^E: |undefined|\*\*\*' "$1" |
 		grep -avE '^make.*(\*\*\*|Error)' | tail -n 1 | grep . || tail -n 1 "$1"
 }
 
-# alone DIR: until this script ends, no other one builds there.
-alone() {
+# lock_dir DIR: until this script ends, no other one builds there.
+lock_dir() {
 	exec 8>"$1/lock"
 	flock -n 8 || { echo '  NOTE      something else is building here, waiting for its end'; flock 8; }
 }
 
-# room DIR MEGABYTES: refuses to start what cannot end.
-room() {
+# require_space DIR MEGABYTES: refuses to start what cannot end.
+require_space() {
 	free=$(df -Pm "$1" | awk 'NR == 2 { print $4 }')
 	[ "$free" -ge "$2" ] || die "$1: $free MB free, $2 MB needed"
 }
 
-# base_commit BUILD: what the queue stands on there
-base_commit() {
+# get_base_commit BUILD: what the queue stands on there
+get_base_commit() {
 	cat "$1/base" 2>/dev/null || git -C "$1/linux" rev-parse refs/tags/base
 }
 
 # The queue without its cover letter, in order.
-patches() {
+list_patches() {
 	[ -z "${BARE-}" ] || return 0
 	find "$queue" -name '0*.patch' ! -name '0000-*' | sort
 }
 
 # The queue's state, as one word.
-queue_id() {
-	patches | xargs cat -- /dev/null | sha256sum | cut -d' ' -f1
+hash_queue() {
+	list_patches | xargs cat -- /dev/null | sha256sum | cut -d' ' -f1
 }
 
-# applied DIR PATCH...: one commit each on DIR's HEAD; scripts/enter sets the committer, so every machine gets the same commits.
+# apply_patches DIR PATCH...: one commit each on DIR's HEAD; scripts/enter sets the committer, so every machine gets the same commits.
 # On a base of the user's own git may merge.
-applied() {
+apply_patches() {
 	cd "$1"
 	shift
 	[ $# -gt 0 ] || return 0
@@ -92,16 +92,16 @@ applied() {
 	}
 }
 
-# exported TREE BASE DIR: the tree's commits as mails, one file a commit. Whatever could differ between two machines is fixed.
-exported() {
+# export_commits TREE BASE DIR: the tree's commits as mails, one file a commit. Whatever could differ between two machines is fixed.
+export_commits() {
 	git -C "$1" -c diff.algorithm=myers -c diff.noprefix=false -c format.useAutoBase=false format-patch -q --zero-commit \
 		--no-signature --full-index --no-renames --no-thread --no-notes --numbered --stat=76 \
 		--subject-prefix='PATCH bpf-next v11' -o "$3" "$2..HEAD"
 }
 
-# bpf_selftests TREE OBJ OUTPUT ARG...: make, in the tree's BPF selftests, for the kernel in OBJ
-bpf_selftests() {
-	pahole_libbpf "${1%/linux}"
+# make_selftests TREE OBJ OUTPUT ARG...: make, in the tree's BPF selftests, for the kernel in OBJ
+make_selftests() {
+	build_pahole_libbpf "${1%/linux}"
 	unset CCACHE_BASEDIR # it would write paths into *.d that make does not find
 	selftests=$1/tools/testing/selftests/bpf kernel=$2 output=$3
 	shift 3
@@ -111,7 +111,7 @@ bpf_selftests() {
 
 # Leaves BUILD/libbpf, the tree's own, for pahole: Debian 13's libbpf 1.5 does not recognise the kernel's types in a
 # module compiled by gcc 14, and gives each module its own task_struct.
-pahole_libbpf() {
+build_pahole_libbpf() {
 	mkdir -p "$1/libbpf"
 	make -s --no-print-directory -C "$1/linux/tools/lib/bpf" -j"$JOBS" CC='ccache gcc' OUTPUT="$1/libbpf/" "$1/libbpf/libbpf.so"
 	export LD_LIBRARY_PATH="$1/libbpf"
