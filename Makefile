@@ -1,50 +1,76 @@
 # SPDX-License-Identifier: GPL-2.0
-# A kernel with BPF_TRACE_FSESSION, from nothing. README.md says what each target does.
+# A kernel with BPF_TRACE_FSESSION, from nothing. "make help" lists what there is to make.
 
-export FUNC KERNEL REV BARE CONFIG V T JOBS MINUTES SEED B
-# As it stands: $ in CMD is the guest's shell's, not make's
-override export CMD := $(value CMD)
+# Only the command line sets these. A user's shell may have variables of the same names for other
+# reasons.
+OPTIONS := BARE B CMD CONFIG CPUS FUNC JOBS KERNEL MEM MINUTES REV SEED T V
+$(foreach option,$(OPTIONS),$(if $(filter command,$(origin $(option))),,$(eval override $(option) :=)))
+# The guest's shell expands $ in CMD, make does not
+override CMD := $(value CMD)
+export $(OPTIONS)
 
 IN := @scripts/enter
 
-.PHONY: run test test-debug test-full stress bench steps shell vm tree kernel selftests examples series check base
-.DEFAULT_GOAL := run
+.DEFAULT_GOAL := help
+.PHONY: help run test test-debug test-full stress bench steps shell vm
+.PHONY: base tree kernel selftests examples series check clean
 
-run: examples
+# The lines that begin with ##, and each target whose line ends with one
+help:
+	@sed -n -e 's/^## \{0,1\}//p' -e 's/^\([a-z-]*\):[^#]*## /  \1\t/p' Makefile | expand -t 14
+
+## Usage: make TARGET [VARIABLE=VALUE]...
+##
+## To see it work:
+run: examples	## trace FUNC with examples/funclat in the guest [FUNC=vfs_read]
 	$(IN) scripts/run
-test: selftests
+test: selftests	## run the selftests and the tools' checks [T='fsession_test ...']
 	$(IN) scripts/test
-test-debug:
+shell: kernel	## open a root shell in the guest
+	$(IN) scripts/vm shell 0
+vm: kernel	## run one command in the guest, for an hour at most: CMD='...'
+	$(IN) scripts/vm vm 3600 "$${CMD:?is missing: make vm CMD='command'}"
+##
+## To test and measure more:
+test-debug:	## make test on kernels with KASAN, lockdep and kmemleak (4 GB of memory)
 	@$(MAKE) --no-print-directory test CONFIG=debug
 	@$(MAKE) --no-print-directory test CONFIG='debug preempt_none'
-test-full: tree
+test-full: tree	## all of test_progs, on the bare base and on the series, and what differs
 	@rm -f build/linux-*-bare/log/test-full build/v6.19/log/test-full
 	-@$(MAKE) --no-print-directory test CONFIG=full KERNEL=build/v6.19/linux REV=base BARE=1
 	-@$(MAKE) --no-print-directory test CONFIG=full
 	@scripts/compare build/linux-*-bare/log/test-full build/v6.19/log/test-full
-stress: selftests
+stress: selftests	## attach and detach while functions run [MINUTES=10] [SEED=number]
 	$(IN) scripts/stress
-bench: kernel
+bench: kernel	## count the instructions that programs add to a call
 	$(IN) scripts/bench
-steps: kernel
+steps: kernel	## count the instructions of one call, by function [B=fsession]
 	$(IN) scripts/steps
-shell: kernel
-	$(IN) scripts/vm shell 0
-vm: kernel
-	$(IN) scripts/vm vm 3600 "$${CMD:?is missing: make vm CMD='command'}"
-
-base:
+##
+## To change the series:
+tree: base	## make the tree: build/v6.19/linux, a commit for each patch
+	$(IN) scripts/tree
+series: base	## write patches/v6.19 from the commits of the tree
+	$(IN) scripts/series
+check: kernel	## check the series as a mailing list would: each patch alone
+	$(IN) scripts/check
+##
+## Steps of the above:
+base:		## fetch the tool root and the kernel's tarball into the cache
 	@scripts/toolroot
 	@scripts/fetch
-tree: base
-	$(IN) scripts/tree
-kernel: tree
+kernel: tree	## build the kernel: build/v6.19/obj
 	$(IN) scripts/kernel
-selftests: kernel
+selftests: kernel	## build test_progs: build/v6.19/selftests
 	$(IN) scripts/selftests
-examples: kernel
+examples: kernel	## build the tools: build/v6.19/examples
 	$(IN) scripts/examples
-series: base
-	$(IN) scripts/series
-check: kernel
-	$(IN) scripts/check
+clean:		## remove build/; the cache stays
+	@scripts/clean
+##
+## Variables, taken from make's command line only:
+##   CONFIG='debug ...'        add configs/debug.config to the kernel, built beside the plain one
+##   KERNEL=~/linux REV=v6.19  apply the series to a worktree of your own repository instead
+##   CPUS=2 MEM=2G             processors and memory of the guest
+##   JOBS=2                    compilers at once; all processors by default
+##   V=1                       show the commands
