@@ -4,7 +4,8 @@
 # Only the command line sets these. A user's shell may have variables of the same names for other
 # reasons.
 OPTIONS := BARE B CMD CONFIG CPUS FUNC JOBS KERNEL MEM MINUTES REV SEED T V
-$(foreach option,$(OPTIONS),$(if $(filter command,$(origin $(option))),,$(eval override $(option) :=)))
+unset_unless_given = $(if $(filter command,$(origin $(1))),,$(eval override $(1) :=))
+$(foreach option,$(OPTIONS),$(call unset_unless_given,$(option)))
 # The guest's shell expands $ in CMD, make does not
 override CMD := $(value CMD)
 export $(OPTIONS)

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh disable=SC2034
 # The places and the few functions that all scripts share. Sourced, never run.
 set -eu
 
@@ -11,7 +12,8 @@ die() {
 	exit 1
 }
 
-# What the commands leave behind: one folder a base. KERNEL and REV name a base of the user's own; with BARE=1 it stays bare.
+# What the commands leave behind: one folder a base. KERNEL and REV name a base of the user's own;
+# with BARE=1 it stays bare.
 get_build_dir() {
 	[ "${KERNEL-}" ] || { echo "$top/build/v6.19"; return; }
 	rev=$(git -C "$KERNEL" rev-parse -q --verify --short=12 "${REV:-HEAD}^{commit}") ||
@@ -19,11 +21,12 @@ get_build_dir() {
 	echo "$top/build/$(basename "$KERNEL")-$rev${BARE:+-bare}"
 }
 
-# add_flavour NAME: the name of what belongs to one kernel. CONFIG names fragments of configs/ that this kernel has on top.
+# add_flavour NAME: the name of what belongs to one kernel. CONFIG names fragments of configs/ that
+# this kernel has on top.
 add_flavour() { echo "$1${CONFIG:+-$(echo "$CONFIG" | tr ' ' -)}"; }
 
-# run_step NAME TEXT LOG CMD...: one line that says what is done and how long it took, the details in LOG.
-# V=1 shows them instead.
+# run_step NAME TEXT LOG CMD...: one line that says what is done and how long it took, the details
+# in LOG. V=1 shows them instead.
 run_step() {
 	step_name=$1 step_text=$2 step_log=$3
 	shift 3
@@ -32,7 +35,9 @@ run_step() {
 	printf '  %-9s %s (%s) ' "$step_name" "$step_text" "${step_log#"$top"/}"
 	[ "${V-}" != 1 ] || echo
 	set +e
-	if [ "${V-}" = 1 ]; then (set -ex; "$@"); else (set -e; "$@") >"$step_log" 2>&1 </dev/null; fi
+	if [ "${V-}" = 1 ]; then (set -ex; "$@")
+	else (set -e; "$@") >"$step_log" 2>&1 </dev/null
+	fi
 	step_status=$?
 	set -e
 	if [ $step_status = 0 ]; then
@@ -46,16 +51,21 @@ run_step() {
 	die "$step_text: ${why#error: }"
 }
 
-# The line of a log that says best why it ended: the last that speaks of an error, else the last of all.
+# The line of a log that says best why it ended: the last that speaks of an error, else the last of
+# all.
 find_reason() {
-	grep -aiE 'fsession: |error|fatal|no space|cannot|could not|not found|^E: |undefined|\*\*\*' "$1" |
+	words='fsession: |error|fatal|no space|cannot|could not|not found|^E: |undefined|\*\*\*'
+	grep -aiE "$words" "$1" |
 		grep -avE '^make.*(\*\*\*|Error)' | tail -n 1 | grep . || tail -n 1 "$1"
 }
 
 # lock_dir DIR: until this script ends, no other one builds there.
 lock_dir() {
 	exec 8>"$1/lock"
-	flock -n 8 || { echo '  NOTE      something else is building here, waiting for its end'; flock 8; }
+	flock -n 8 || {
+		echo '  NOTE      something else is building here, waiting for its end'
+		flock 8
+	}
 }
 
 # require_space DIR MEGABYTES: refuses to start what cannot end.
@@ -80,23 +90,37 @@ hash_queue() {
 	list_patches | xargs cat -- /dev/null | sha256sum | cut -d' ' -f1
 }
 
-# apply_patches DIR PATCH...: one commit each on DIR's HEAD; scripts/enter sets the committer, so every machine gets the same commits.
-# On a base of the user's own git may merge.
+# apply_patches DIR PATCH...: one commit each on DIR's HEAD; scripts/enter sets the committer, so
+# every machine gets the same commits. On a base of the user's own git may merge.
 apply_patches() {
 	cd "$1"
 	shift
 	[ $# -gt 0 ] || return 0
 	git am -q ${KERNEL:+-3} --committer-date-is-author-date "$@" || {
-		echo "fsession: does not apply: $(git am --show-current-patch=raw | sed -n 's/^Subject: //p')"
+		subject=$(git am --show-current-patch=raw | sed -n 's/^Subject: //p')
+		echo "fsession: does not apply: $subject"
 		return 1
 	}
 }
 
-# export_commits TREE BASE DIR: the tree's commits as mails, one file a commit. Whatever could differ between two machines is fixed.
+# export_commits TREE BASE DIR: the tree's commits as mails, one file a commit. Whatever could
+# differ between two machines is fixed.
 export_commits() {
-	git -C "$1" -c diff.algorithm=myers -c diff.noprefix=false -c format.useAutoBase=false format-patch -q --zero-commit \
-		--no-signature --full-index --no-renames --no-thread --no-notes --numbered --stat=76 \
-		--subject-prefix='PATCH bpf-next v11' -o "$3" "$2..HEAD"
+	git -C "$1" \
+		-c diff.algorithm=myers \
+		-c diff.noprefix=false \
+		-c format.useAutoBase=false \
+		format-patch -q \
+		--zero-commit \
+		--no-signature \
+		--full-index \
+		--no-renames \
+		--no-thread \
+		--no-notes \
+		--numbered \
+		--stat=76 \
+		--subject-prefix='PATCH bpf-next v11' \
+		-o "$3" "$2..HEAD"
 }
 
 # make_selftests TREE OBJ OUTPUT ARG...: make, in the tree's BPF selftests, for the kernel in OBJ
@@ -105,14 +129,24 @@ make_selftests() {
 	unset CCACHE_BASEDIR # it would write paths into *.d that make does not find
 	selftests=$1/tools/testing/selftests/bpf kernel=$2 output=$3
 	shift 3
-	make --no-print-directory -C "$selftests" -j"$JOBS" O="$kernel" VMLINUX_BTF="$kernel/vmlinux" OUTPUT="$output" \
-		CC='ccache gcc' HOSTCC='ccache gcc' SKIP_DOCS=1 V="${V:-0}" "$@"
+	make --no-print-directory -C "$selftests" -j"$JOBS" \
+		O="$kernel" \
+		VMLINUX_BTF="$kernel/vmlinux" \
+		OUTPUT="$output" \
+		CC='ccache gcc' \
+		HOSTCC='ccache gcc' \
+		SKIP_DOCS=1 \
+		V="${V:-0}" \
+		"$@"
 }
 
-# Leaves BUILD/libbpf, the tree's own, for pahole: Debian 13's libbpf 1.5 does not recognise the kernel's types in a
-# module compiled by gcc 14, and gives each module its own task_struct.
+# Leaves BUILD/libbpf, the tree's own, for pahole: Debian 13's libbpf 1.5 does not recognise the
+# kernel's types in a module compiled by gcc 14, and gives each module its own task_struct.
 build_pahole_libbpf() {
 	mkdir -p "$1/libbpf"
-	make -s --no-print-directory -C "$1/linux/tools/lib/bpf" -j"$JOBS" CC='ccache gcc' OUTPUT="$1/libbpf/" "$1/libbpf/libbpf.so"
+	make -s --no-print-directory -C "$1/linux/tools/lib/bpf" -j"$JOBS" \
+		CC='ccache gcc' \
+		OUTPUT="$1/libbpf/" \
+		"$1/libbpf/libbpf.so"
 	export LD_LIBRARY_PATH="$1/libbpf"
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-# Run by gdb, for scripts/steps, on a guest that waits to be started: steps through calls of a function until one goes the
-# same way as the one before, lets the guest run to its end and writes what that call took, function by function.
+# Run by gdb, for scripts/steps, on a guest that waits to be started: steps through calls of a
+# function until one goes the same way as the one before, lets the guest run to its end and writes
+# what that call took, function by function.
 import bisect
 import collections
 import os
@@ -33,7 +34,7 @@ def connect():
 
 
 def stopped():
-    """Lets the guest run to the next breakpoint. At its end there is none, and the connection breaks."""
+    """Lets the guest run to the next breakpoint. At its end the connection breaks."""
     try:
         gdb.execute('continue')
     except gdb.error:
