@@ -7,8 +7,13 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+#define OWN_FRAMES	2	/* of a stack: the program's and the trampoline's */
+
 const volatile __u32 cpus = 1;
 const volatile __u64 slow_ns = ~0ULL;	/* calls that take at least as long are sent */
+const volatile bool only_failed = false;
+const volatile __u32 string_size = 64;
+const volatile __u32 stack_size = 0;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -36,19 +41,32 @@ static __always_inline __u32 slot_of(__u64 ns)
 	return slot;
 }
 
-static __always_inline int read_string(char *to, const void *from)
+static __always_inline bool failed(__u64 *ctx, union identity self)
 {
-	int len = bpf_probe_read_kernel_str(to, STRING_SIZE, from);
+	__u64 value = 0;
+	__s64 number;
 
-	return len > 0 ? len : bpf_probe_read_user_str(to, STRING_SIZE, from);
+	bpf_get_func_ret(ctx, &value);
+	number = self.error_size == 4 ? (__s32)value : (__s64)value;
+	return self.error_size && number < 0 && number >= -MAX_ERRNO;
 }
 
-static __always_inline void send(__u64 *ctx, struct stats *s, union identity self, __u64 now, __u64 ns)
+static __always_inline int read_string(char *to, const void *from)
 {
-	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	int len = bpf_probe_read_kernel_str(to, string_size, from);
+
+	return len > 0 ? len : bpf_probe_read_user_str(to, string_size, from);
+}
+
+static __always_inline void send(__u64 *ctx, struct stats *s, union identity self, __u64 now,
+				 __u64 ns)
+{
 	__u64 id = bpf_get_current_pid_tgid();
+	struct event *e;
+	char *strings;
 	int i;
 
+	e = bpf_ringbuf_reserve(&events, sizeof(*e) + stack_size + STRINGS * string_size, 0);
 	if (!e) {
 		__sync_fetch_and_add(&s->lost, 1);
 		return;
@@ -62,9 +80,14 @@ static __always_inline void send(__u64 *ctx, struct stats *s, union identity sel
 	for (i = 0; i < MAX_ARGS; i++)
 		bpf_get_func_arg(ctx, i, &e->values[i]);
 	bpf_get_func_ret(ctx, &e->values[RETURNED]);
+	e->stack_size = -1;
+	if (stack_size)
+		e->stack_size = bpf_get_stack(ctx, e->stack, stack_size, OWN_FRAMES);
+	strings = (char *)e->stack + stack_size;
 	for (i = 0; i < STRINGS; i++)
 		if (self.strings[i] < MAX_VALUES)
-			e->lengths[i] = read_string(e->strings[i], (void *)e->values[self.strings[i]]);
+			e->lengths[i] = read_string(strings + i * string_size,
+						    (void *)e->values[self.strings[i]]);
 	bpf_ringbuf_submit(e, 0);
 }
 
@@ -83,17 +106,21 @@ int funclat(__u64 *ctx)
 
 	/* another task may be preempted right here on this CPU: only atomic operations */
 	if (!bpf_session_is_return(ctx)) {
-		if (!watched())
+		if (!trace_matches())
 			return 0;
 		__sync_fetch_and_add(&s->entries, 1);
 		*started = bpf_ktime_get_ns();
 		return 0;
 	}
-	if (!*started || ended)
+	if (!*started || trace_ended)
+		return 0;
+
+	__sync_fetch_and_add(&s->returns, 1);
+	if (only_failed && !failed(ctx, self))
 		return 0;
 
 	ns = now - *started;
-	__sync_fetch_and_add(&s->returns, 1);
+	__sync_fetch_and_add(&s->calls, 1);
 	__sync_fetch_and_add(&s->total, ns);
 	__sync_fetch_and_add(&s->slots[slot_of(ns) % SLOTS], 1);
 	for (i = 0; i < 8; i++) {

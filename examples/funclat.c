@@ -10,51 +10,78 @@
 #include "funclat.h"
 #include "funclat.skel.h"
 
-#define EVENT_BYTES	(1 << 20)
 #define NEVER		(~0ULL)
+#define MAX_DEPTH	32
+#define STRING_BYTES	64
+#define BUFFER_SIZE	(1 << 20)
 
 static const char usage[] =
 "Usage: funclat [OPTION]... FUNCTION...\n"
-"Latency of kernel functions. FUNCTION is a name, a pattern like 'vfs_*' (64 functions\n"
-"at the most) or module:name. Times include all that is called, and sleep.\n"
+"Show how long calls of kernel functions take: a table and a histogram at the end, slow calls as\n"
+"they return.\n"
 "\n"
-"  -t, --min TIME           show each call that takes at least so long: when it returned, process,\n"
-"                           latency, arguments and return value. TIME is in ns, or like 50us, 10ms, 2s\n"
-"  -p, --pid PID            calls of this process or thread only; outside of containers it is called PID\n"
-"  -i, --interval SECONDS   report every so often, each time what came since the last\n"
-"  -d, --duration SECONDS   end by itself; both take 500ms and the like, too\n"
+"FUNCTION is a name, a pattern like 'vfs_*' or module:name; up to 64 functions. The time of a\n"
+"call includes all that it calls, and sleep.\n"
+"\n"
+"What to show:\n"
+"  -t, --min TIME           show each call that takes at least TIME, with arguments and return\n"
+"                           value; 0 is every call\n"
+"  -k, --stack              with -t: show the kernel stack of each call, up to 32 frames\n"
+"  -x, --failed             count and show only calls that failed: that returned a negative error\n"
 "  -F, --each               a histogram for each function\n"
-"  -v, --verbose            what libbpf does\n"
-"  -h, --help               this text\n"
+"      --string SIZE        with -t: show up to SIZE bytes of a string (default: 64)\n"
+"      --buffer SIZE        with -t: room for calls that are not printed yet (default: 1M); K and\n"
+"                           M are units\n"
+TRACE_USAGE("default: once, at the end")
+"-i and -d take a number without a unit, too: seconds.\n"
 "\n"
-"The table: calls that returned; calls still inside; the mean, the bounds below which the power of\n"
-"two lies that half and 99% of the calls reach, the longest; the sum. The arguments of -t are as they\n"
-"were at the entry; a const char * is followed at the return, to what it points to by then.\n"
-"Calls that were under way at the start, and what funclat itself calls, do not count. Those that the\n"
-"kernel's recursion guard kept out are told of at the end. A function has room for four programs like\n"
-"this one.\n"
+"The table: calls that returned; calls in flight; the mean, the bounds below which 50% and 99% of\n"
+"the calls are (powers of two), the longest call, the sum. Calls in flight when funclat starts\n"
+"are not counted, nor are its own. Calls that the recursion guard skipped are reported at the\n"
+"end.\n"
 "\n"
+"Arguments are those at the entry. A const char * is followed at the return, of up to three\n"
+"arguments and return values of a function. A function has room for four programs like this one.\n"
+"\n"
+"Examples:\n"
 "  funclat vfs_read                  reads of all processes, until Ctrl-C\n"
 "  funclat -d 10 -F 'vfs_*'          ten seconds of the file system's front door\n"
-"  funclat -t 20ms -p 1234 do_filp_open\n"
-"                                    what process 1234 waits long for when it opens files\n"
-"  funclat -i 1 ext4:ext4_sync_file  a report each second, of a function of a module\n";
+"  funclat -t 20ms -k -p 1234 do_filp_open\n"
+"                                    slow opens of process 1234, and who asked for them\n"
+"  funclat -x -t 0 -n nginx do_sys_openat2\n"
+"                                    which files nginx fails to open\n"
+"  funclat -i 1 -T ext4:ext4_sync_file\n"
+"                                    a report every second, of a function of a module\n";
+
+enum { STRING_OPT = TRACE_FIRST_OPT, BUFFER_OPT };
 
 static const struct option options[] = {
-	COMMON_OPTIONS,
+	TRACE_LONG_OPTS,
 	{ "min", required_argument, NULL, 't' },
+	{ "stack", no_argument, NULL, 'k' },
+	{ "failed", no_argument, NULL, 'x' },
 	{ "each", no_argument, NULL, 'F' },
+	{ "string", required_argument, NULL, STRING_OPT },
+	{ "buffer", required_argument, NULL, BUFFER_OPT },
 	{}
 };
 
+static struct {
+	__u64 slow_ns;
+	__u64 string_size;
+	__u64 buffer_size;
+	bool stacks;
+	bool only_failed;
+	bool each;
+} opts = { .slow_ns = NEVER };
+
 static struct stats *stats;			/* of each function on each CPU */
-static struct stats last[MAX_FUNCS];		/* what the last report had */
+static struct stats last[TRACE_MAX_FUNCS];	/* what the last report had */
 static int cpus;
-static bool each;
 
 struct row {
 	int func;
-	__s64 inside;
+	__s64 in_flight;
 	struct stats new;
 };
 
@@ -78,17 +105,40 @@ static bool is_string(const struct btf *btf, __u32 type, bool returned)
 
 	if (!btf_is_ptr(t))
 		return false;
-	for (t = btf__type_by_id(btf, t->type); btf_is_mod(t) || btf_is_typedef(t); t = btf__type_by_id(btf, t->type))
+	t = btf__type_by_id(btf, t->type);
+	while (btf_is_mod(t) || btf_is_typedef(t)) {
 		constant |= btf_is_const(t);
+		t = btf__type_by_id(btf, t->type);
+	}
 	return (constant || returned) && btf_is_int(t) && t->size == 1 &&
 	       !strcmp(btf__name_by_offset(btf, t->name_off), "char");
 }
 
-static __u64 identity(const struct func *f, int index)
+/* How many bytes of the return value may be a negative error; 0: it is none */
+static int error_size(const struct trace_func *f)
 {
-	const struct btf_type *proto = func_proto(f);
+	const struct btf_type *proto = trace_proto(f), *t;
+
+	if (!proto->type)
+		return 0;
+	t = plain_type(f->btf, proto->type);
+	if (btf_is_ptr(t))
+		return 8;
+	if (btf_is_int(t) && t->size >= 4 && btf_int_encoding(t) & BTF_INT_SIGNED)
+		return t->size;
+	return 0;
+}
+
+static const char *never_fails(const struct trace_func *f)
+{
+	return error_size(f) ? NULL : "it returns no error: -x would show nothing";
+}
+
+static __u64 identity(const struct trace_func *f, int index)
+{
+	const struct btf_type *proto = trace_proto(f);
 	const struct btf_param *p = btf_params(proto);
-	union identity self = { .func = index };
+	union identity self = { .func = index, .error_size = error_size(f) };
 	int i, word = 0, n = 0;
 
 	memset(self.strings, NO_VALUE, sizeof(self.strings));
@@ -104,6 +154,10 @@ static void print_string(const char *text, int len)
 {
 	int i;
 
+	if (trace_opts.json) {
+		trace_print_json_string(text, len - 1);
+		return;
+	}
 	putchar('"');
 	for (i = 0; i < len - 1; i++) {
 		unsigned char c = text[i];
@@ -117,12 +171,12 @@ static void print_string(const char *text, int len)
 		else
 			putchar(c);
 	}
-	printf("\"%s", len == STRING_SIZE ? "..." : "");
+	printf("\"%s", (__u64)len == opts.string_size ? "..." : "");
 }
 
 static bool print_enum(const struct btf *btf, const struct btf_type *t, __s64 value)
 {
-	const char *name = NULL;
+	const char *quote = trace_opts.json ? "\"" : "", *name = NULL;
 	int i;
 
 	for (i = 0; i < btf_vlen(t) && !name; i++) {
@@ -132,7 +186,7 @@ static bool print_enum(const struct btf *btf, const struct btf_type *t, __s64 va
 			name = btf__name_by_offset(btf, btf_enum64(t)[i].name_off);
 	}
 	if (name)
-		fputs(name, stdout);
+		printf("%s%s%s", quote, name, quote);
 	return name;
 }
 
@@ -149,11 +203,12 @@ static void print_number(__u64 value, int size, bool sign)
 static void print_value(const struct btf *btf, __u32 type, const __u64 *value)
 {
 	const struct btf_type *t = plain_type(btf, type);
+	const char *quote = trace_opts.json ? "\"" : "";
 
 	if (btf_is_ptr(t) && *value)
-		printf("0x%llx", *value);
+		printf("%s0x%llx%s", quote, *value, quote);
 	else if (btf_is_ptr(t))
-		printf("NULL");
+		printf(trace_opts.json ? "null" : "NULL");
 	else if (btf_is_int(t) && btf_int_encoding(t) & BTF_INT_BOOL)
 		printf(*value & 0xff ? "true" : "false");
 	else if (btf_is_int(t))
@@ -161,67 +216,147 @@ static void print_value(const struct btf *btf, __u32 type, const __u64 *value)
 	else if (btf_is_any_enum(t) && !print_enum(btf, t, *value))
 		print_number(*value, t->size, btf_kflag(t));
 	else if (btf_is_composite(t) && words(btf, type) == 2)
-		printf("{0x%llx, 0x%llx}", value[0], value[1]);
+		printf("%s{0x%llx, 0x%llx}%s", quote, value[0], value[1], quote);
 	else if (btf_is_composite(t))
-		printf("{0x%llx}", *value);
+		printf("%s{0x%llx}%s", quote, *value, quote);
 }
 
-/* Numbers of errors have names, also where a pointer holds them. */
-static void print_returned(const struct btf *btf, __u32 type, const __u64 *value)
+/* The name of the error that was returned, be it in a number or in a pointer, or NULL */
+static const char *error_name(const struct trace_func *f, __u64 value)
 {
-	const struct btf_type *t = plain_type(btf, type);
-	__s64 number = btf_is_int(t) && t->size == 4 ? (__s32)*value : (__s64)*value;
-	const char *name = NULL;
+	int size = error_size(f);
+	__s64 number = size == 4 ? (__s32)value : (__s64)value;
 
-	if (number < 0 && number >= -4095 &&
-	    (btf_is_ptr(t) || (btf_is_int(t) && t->size >= 4 && btf_int_encoding(t) & BTF_INT_SIGNED)))
-		name = strerrorname_np(-number);
-	if (name)
-		printf("-%s", name);
-	else
-		print_value(btf, type, value);
+	return size && number < 0 && number >= -MAX_ERRNO ? strerrorname_np(-number) : NULL;
 }
 
-static int print_event(void *ctx, void *data, size_t size)
-{
-	const struct event *e = data;
-	const struct func *f = &funcs[e->func];
-	const struct btf_type *proto = func_proto(f);
-	const struct btf_param *p = btf_params(proto);
-	union identity self = { .cookie = identity(f, e->func) };
-	const char *strings[MAX_VALUES] = {};
-	static bool headed;
-	int lengths[MAX_VALUES];
-	int i, word = 0;
+/* Slow calls */
 
-	for (i = 0; i < STRINGS; i++) {
+/* The strings of an event, in the order of its values; NULL where there is none */
+static void find_strings(const struct event *e, union identity self, const char **strings,
+			 int *lengths)
+{
+	const char *text = (const char *)e->stack + (opts.stacks ? MAX_DEPTH * 8 : 0);
+	int i;
+
+	for (i = 0; i < STRINGS; i++, text += opts.string_size) {
 		if (self.strings[i] < MAX_VALUES && e->lengths[i] > 0) {
-			strings[self.strings[i]] = e->strings[i];
+			strings[self.strings[i]] = text;
 			lengths[self.strings[i]] = e->lengths[i];
 		}
 	}
-	if (!headed) {
-		printf("%-15s %7s %7s  %-15s %9s  %s\n", "returned", "pid", "tid", "process", "latency", "call");
-		headed = true;
-	}
-	print_clock(e->returned);
-	printf(" %7u %7u  %-15.16s %9s  %s(", e->pid, e->tid, e->comm, time_text(e->ns), f->name);
+}
+
+static void print_args(const struct trace_func *f, const struct event *e, const char **strings,
+		       const int *lengths)
+{
+	const struct btf_type *proto = trace_proto(f);
+	const struct btf_param *p = btf_params(proto);
+	const char *format = trace_opts.json ? "%s\"%s\":" : "%s%s=";
+	const char *comma = trace_opts.json ? "," : ", ";
+	int i, word = 0;
+
 	for (i = 0; i < btf_vlen(proto); word += words(f->btf, p[i++].type)) {
-		printf("%s%s=", i ? ", " : "", btf__name_by_offset(f->btf, p[i].name_off));
+		printf(format, i ? comma : "", btf__name_by_offset(f->btf, p[i].name_off));
 		if (strings[word])
 			print_string(strings[word], lengths[word]);
 		else
 			print_value(f->btf, p[i].type, &e->values[word]);
 	}
+}
+
+static void print_returned(const struct trace_func *f, const struct event *e, const char **strings,
+			   const int *lengths)
+{
+	__u64 value = e->values[RETURNED];
+	const char *error = error_name(f, value);
+
+	if (error && trace_opts.json)
+		printf("%lld,\"error\":\"%s\"", error_size(f) == 4 ? (__s32)value : (__s64)value,
+		       error);
+	else if (error)
+		printf("-%s", error);
+	else if (strings[RETURNED])
+		print_string(strings[RETURNED], lengths[RETURNED]);
+	else
+		print_value(f->btf, trace_proto(f)->type, &value);
+}
+
+static void print_stack(const struct event *e)
+{
+	int i, depth = e->stack_size / 8;
+
+	for (i = 0; i < depth; i++) {
+		printf(trace_opts.json ? "%s\"" : "%28s", !trace_opts.json ? "" : i ? "," : "");
+		trace_print_symbol(e->stack[i]);
+		printf(trace_opts.json ? "\"" : "\n");
+	}
+	if (depth == MAX_DEPTH && !trace_opts.json)
+		printf("%28s... (%d frames are the most)\n", "", MAX_DEPTH);
+}
+
+static void print_json_event(const struct trace_func *f, const struct event *e,
+			     const char **strings, const int *lengths)
+{
+	printf("{\"type\":\"call\",");
+	trace_print_json_time(e->returned);
+	printf(",\"pid\":%u,\"tid\":%u,\"comm\":", e->pid, e->tid);
+	trace_print_json_string(e->comm, sizeof(e->comm));
+	printf(",\"function\":\"%s\",\"latency_ns\":%llu,\"args\":{", f->name, e->ns);
+	print_args(f, e, strings, lengths);
+	putchar('}');
+	if (trace_proto(f)->type) {
+		printf(",\"ret\":");
+		print_returned(f, e, strings, lengths);
+	}
+	if (opts.stacks) {
+		printf(",\"stack\":[");
+		print_stack(e);
+		putchar(']');
+	}
+	printf("}\n");
+}
+
+static void print_text_event(const struct trace_func *f, const struct event *e,
+			     const char **strings, const int *lengths)
+{
+	static bool headed;
+
+	if (!headed) {
+		if (trace_opts.timestamps)
+			printf("%-16s", "time");
+		printf("%7s %7s  %-15s %9s  %s\n", "pid", "tid", "process", "latency", "call");
+		headed = true;
+	}
+	if (trace_opts.timestamps) {
+		trace_print_clock(e->returned);
+		putchar(' ');
+	}
+	printf("%7u %7u  %-15.16s %9s  %s(", e->pid, e->tid, e->comm, trace_time_text(e->ns),
+	       f->name);
+	print_args(f, e, strings, lengths);
 	putchar(')');
-	if (proto->type) {
+	if (trace_proto(f)->type) {
 		printf(" = ");
-		if (strings[RETURNED])
-			print_string(strings[RETURNED], lengths[RETURNED]);
-		else
-			print_returned(f->btf, proto->type, &e->values[RETURNED]);
+		print_returned(f, e, strings, lengths);
 	}
 	putchar('\n');
+	print_stack(e);
+}
+
+static int print_event(void *ctx, void *data, size_t size)
+{
+	const struct event *e = data;
+	const struct trace_func *f = &trace_funcs[e->func];
+	union identity self = { .cookie = identity(f, e->func) };
+	const char *strings[MAX_VALUES] = {};
+	int lengths[MAX_VALUES];
+
+	find_strings(e, self, strings, lengths);
+	if (trace_opts.json)
+		print_json_event(f, e, strings, lengths);
+	else
+		print_text_event(f, e, strings, lengths);
 	return 0;
 }
 
@@ -232,13 +367,14 @@ static void add(struct stats *sum, const struct stats *s, int sign)
 	int i;
 
 	sum->returns += sign * s->returns;
+	sum->calls += sign * s->calls;
 	sum->total += sign * s->total;
 	sum->lost += sign * s->lost;
 	for (i = 0; i < SLOTS; i++)
 		sum->slots[i] += sign * s->slots[i];
 }
 
-/* What came since the last time, on all CPUs. The calls that are inside are those of all times. */
+/* What came since the last time, on all CPUs. The calls in flight are those of all times. */
 static struct row since_last(int func)
 {
 	struct row row = { .func = func };
@@ -253,9 +389,9 @@ static struct row since_last(int func)
 		if (row.new.longest < longest)
 			row.new.longest = longest;
 	}
-	row.inside = -all.returns;
+	row.in_flight = -all.returns;
 	for (cpu = 0; cpu < cpus; cpu++)
-		row.inside += stats[func * cpus + cpu].entries;
+		row.in_flight += stats[func * cpus + cpu].entries;
 	add(&row.new, &all, 1);
 	add(&row.new, &last[func], -1);
 	last[func] = all;
@@ -270,10 +406,34 @@ static __u64 bound(const struct stats *s, int percent)
 
 	for (i = 0; i < SLOTS - 1; i++) {
 		calls += s->slots[i];
-		if (calls * 100 >= s->returns * percent)
+		if (calls * 100 >= s->calls * percent)
 			break;
 	}
 	return 2ULL << i;
+}
+
+static __u64 slot_start(int slot)
+{
+	return slot ? 1ULL << slot : 0;
+}
+
+static void print_json_histogram(const char *title, const struct stats *s)
+{
+	const char *comma = "";
+	int i;
+
+	printf("{\"type\":\"histogram\"");
+	if (title)
+		printf(",\"function\":\"%s\"", title);
+	printf(",\"slots\":[");
+	for (i = 0; i < SLOTS; i++) {
+		if (!s->slots[i])
+			continue;
+		printf("%s{\"from_ns\":%llu,\"to_ns\":%llu,\"calls\":%llu}", comma, slot_start(i),
+		       (2ULL << i) - 1, s->slots[i]);
+		comma = ",";
+	}
+	printf("]}\n");
 }
 
 static void print_histogram(const char *title, const struct stats *s)
@@ -281,6 +441,10 @@ static void print_histogram(const char *title, const struct stats *s)
 	int i, first = SLOTS, final = -1;
 	__u64 most = 1;
 
+	if (trace_opts.json) {
+		print_json_histogram(title, s);
+		return;
+	}
 	for (i = 0; i < SLOTS; i++) {
 		if (!s->slots[i])
 			continue;
@@ -293,115 +457,200 @@ static void print_histogram(const char *title, const struct stats *s)
 
 	printf("\n%12s .. %-12s %10s%s%s\n", "ns", "", "calls", title ? "  " : "", title ?: "");
 	for (i = first; i <= final; i++)
-		printf("%12llu .. %-12llu %10llu |%-40.*s|\n", i ? 1ULL << i : 0, (2ULL << i) - 1, s->slots[i],
-		       (int)(s->slots[i] * 40 / most), "****************************************");
+		printf("%12llu .. %-12llu %10llu |%-40.*s|\n", slot_start(i), (2ULL << i) - 1,
+		       s->slots[i], (int)(s->slots[i] * 40 / most),
+		       "****************************************");
 }
 
 static int by_total(const void *a, const void *b)
 {
 	const struct row *x = a, *y = b;
 
-	return x->new.total < y->new.total ? 1 : x->new.total > y->new.total ? -1 : x->func - y->func;
+	if (x->new.total != y->new.total)
+		return x->new.total < y->new.total ? 1 : -1;
+	return x->func - y->func;
+}
+
+static void print_json_row(const struct row *r)
+{
+	const struct stats *s = &r->new;
+
+	printf("{\"type\":\"function\",");
+	trace_print_json_time(trace_now());
+	printf(",\"function\":\"%s\",\"calls\":%llu,\"in_flight\":%lld",
+	       trace_funcs[r->func].name, s->calls, r->in_flight);
+	if (s->calls)
+		printf(",\"mean_ns\":%llu,\"p50_below_ns\":%llu,\"p99_below_ns\":%llu,"
+		       "\"longest_ns\":%llu,\"sum_ns\":%llu", s->total / s->calls, bound(s, 50),
+		       bound(s, 99), s->longest, s->total);
+	printf("}\n");
 }
 
 static void print_row(const struct row *r)
 {
 	const struct stats *s = &r->new;
 
-	printf("%10llu %7lld", s->returns, r->inside);
-	if (s->returns)
-		printf(" %9s %9s %9s %9s", time_text(s->total / s->returns), time_text(bound(s, 50)),
-		       time_text(bound(s, 99)), time_text(s->longest));
+	printf("%10llu %9lld", s->calls, r->in_flight);
+	if (s->calls)
+		printf(" %9s %9s %9s %9s", trace_time_text(s->total / s->calls),
+		       trace_time_text(bound(s, 50)), trace_time_text(bound(s, 99)),
+		       trace_time_text(s->longest));
 	else
 		printf(" %9s %9s %9s %9s", "-", "-", "-", "-");
-	printf(" %9s  %s\n", s->returns ? time_text(s->total) : "-", funcs[r->func].name);
+	printf(" %9s  %s\n", s->calls ? trace_time_text(s->total) : "-",
+	       trace_funcs[r->func].name);
+}
+
+static void print_table(const struct row *rows, int n)
+{
+	const char *none = opts.only_failed ? "no call failed" : "no calls";
+	const char *others = opts.only_failed ? "the others did not fail" :
+						"the others were not called";
+	int i;
+
+	putchar('\n');
+	if (trace_opts.timestamps) {
+		trace_print_clock(trace_now());
+		putchar('\n');
+	}
+	if (n) {
+		printf("%10s %9s %9s %9s %9s %9s %9s  %s\n", "calls", "in flight", "mean", "50% <",
+		       "99% <", "longest", "sum", "function");
+		for (i = 0; i < n; i++)
+			print_row(&rows[i]);
+	}
+	if (n < trace_nr_funcs)
+		printf("%s\n", n ? others : none);
 }
 
 static void report(void)
 {
-	static struct row rows[MAX_FUNCS];
+	static struct row rows[TRACE_MAX_FUNCS];
 	struct stats all = {};
 	int i, n = 0;
 
-	for (i = 0; i < nr_funcs; i++) {
+	for (i = 0; i < trace_nr_funcs; i++) {
 		rows[n] = since_last(i);
 		add(&all, &rows[n].new, 1);
-		if (rows[n].new.returns || rows[n].inside)
+		if (rows[n].new.calls || rows[n].in_flight || trace_opts.json)
 			n++;
 	}
 	qsort(rows, n, sizeof(rows[0]), by_total);
 
-	putchar('\n');
-	if (interval) {
-		print_clock(now());
-		putchar('\n');
-	}
-	if (n) {
-		printf("%10s %7s %9s %9s %9s %9s %9s  %s\n", "calls", "inside", "mean", "50% <", "99% <", "longest",
-		       "sum", "function");
-		for (i = 0; i < n; i++)
-			print_row(&rows[i]);
-	}
-	if (n < nr_funcs)
-		printf("%s\n", nr_funcs == 1 ? "no calls" : n ? "the others were not called" : "none was called");
-	for (i = 0; each && i < n; i++)
-		if (rows[i].new.returns)
-			print_histogram(funcs[rows[i].func].name, &rows[i].new);
-	if (!each && all.returns)
-		print_histogram(n > 1 ? "all of them" : NULL, &all);
+	if (!trace_opts.json)
+		print_table(rows, n);
+	for (i = 0; trace_opts.json && i < n; i++)
+		print_json_row(&rows[i]);
+	for (i = 0; opts.each && i < n; i++)
+		if (rows[i].new.calls)
+			print_histogram(trace_funcs[rows[i].func].name, &rows[i].new);
+	if (!opts.each && all.calls)
+		print_histogram(n > 1 && !trace_opts.json ? "all of them" : NULL, &all);
 	if (all.lost)
-		note("%llu slow calls are not shown: they came faster than they could be printed", all.lost);
+		trace_note("%llu slow calls are not shown: --buffer was full", all.lost);
 }
 
-static int run(char **names, int count, __u64 slow_ns)
+static int set_up(struct funclat_bpf *skel, struct ring_buffer **events)
+{
+	skel->rodata->trace_filter = trace_opts.filter;
+	skel->rodata->cpus = cpus;
+	skel->rodata->slow_ns = opts.slow_ns;
+	skel->rodata->only_failed = opts.only_failed;
+	skel->rodata->string_size = opts.string_size;
+	skel->rodata->stack_size = opts.stacks ? MAX_DEPTH * 8 : 0;
+	bpf_map__set_max_entries(skel->maps.stats, trace_nr_funcs * cpus);
+	if (opts.slow_ns != NEVER)
+		bpf_map__set_max_entries(skel->maps.events, opts.buffer_size);
+
+	if (trace_prepare(skel->obj))
+		return 1;
+	stats = trace_map_memory(skel->maps.stats);
+	if (!stats)
+		return 1;
+	if (opts.slow_ns == NEVER)
+		return 0;
+	*events = ring_buffer__new(bpf_map__fd(skel->maps.events), print_event, NULL, NULL);
+	return *events ? 0 : trace_fail("no ring buffer: %s", strerror(errno));
+}
+
+static int run(char **names, int count)
 {
 	struct ring_buffer *events = NULL;
-	struct funclat_bpf *skel;
+	struct funclat_bpf *skel = NULL;
 	int err;
 
-	err = find_funcs(names, count);
+	err = trace_find_funcs(names, count, opts.only_failed ? never_fails : NULL);
 	if (err)
-		return err;
+		goto out;
 	cpus = libbpf_num_possible_cpus();
 	skel = funclat_bpf__open();
-	if (cpus < 0 || !skel)
-		return fail("cannot open the program: %s", strerror(errno));
-	skel->rodata->only_pid = pid;
-	skel->rodata->own_pid = getpid();
-	skel->rodata->cpus = cpus;
-	skel->rodata->slow_ns = slow_ns;
-	bpf_map__set_max_entries(skel->maps.stats, nr_funcs * cpus);
-	if (slow_ns != NEVER)
-		bpf_map__set_max_entries(skel->maps.events, EVENT_BYTES);
-
-	err = prepare(skel->obj);
-	if (err)
-		return err;
-	stats = map_memory(skel->maps.stats);
-	if (slow_ns != NEVER) {
-		events = ring_buffer__new(bpf_map__fd(skel->maps.events), print_event, NULL, NULL);
-		if (!events)
-			return fail("no ring buffer: %s", strerror(errno));
+	if (cpus < 0 || !skel) {
+		err = trace_fail("cannot open the program: %s", strerror(errno));
+		goto out;
 	}
-	return attach_funcs(skel->progs.funclat, identity) ?: trace("Tracing", &skel->bss->ended, events, report);
+	err = set_up(skel, &events);
+	if (!err) {
+		struct trace_tool tool = {
+			.what = "Tracing",
+			.prog = skel->progs.funclat,
+			.cgroup = skel->maps.trace_cgroup,
+			.ended = &skel->bss->trace_ended,
+			.events = events,
+			.cookie = identity,
+			.report = report,
+		};
+
+		err = trace_run(&tool);
+	}
+out:
+	ring_buffer__free(events);
+	trace_destroy();
+	funclat_bpf__destroy(skel);
+	return err;
+}
+
+/* Of the ring buffer: a power of two */
+static __u64 round_up(__u64 size)
+{
+	__u64 n = 4096;
+
+	while (n < size)
+		n *= 2;
+	return n;
 }
 
 int main(int argc, char **argv)
 {
-	__u64 slow_ns = NEVER;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "t:p:i:d:Fvh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, TRACE_SHORT_OPTS "t:kxF", options, NULL)) != -1) {
 		switch (opt) {
 		case 't':
-			slow_ns = time_option("-t", optarg, 1);
+			opts.slow_ns = trace_time_option("-t", optarg, 0);
+			break;
+		case 'k':
+			opts.stacks = true;
+			break;
+		case 'x':
+			opts.only_failed = true;
 			break;
 		case 'F':
-			each = true;
+			opts.each = true;
+			break;
+		case STRING_OPT:
+			opts.string_size = trace_size_option("--string", optarg, 1, 4096);
+			break;
+		case BUFFER_OPT:
+			opts.buffer_size = trace_size_option("--buffer", optarg, 4096, 1 << 30);
 			break;
 		default:
-			common_option(opt, usage);
+			trace_option(opt, usage);
 		}
 	}
-	return run(argv + optind, argc - optind, slow_ns);
+	if (opts.slow_ns == NEVER && (opts.stacks || opts.string_size || opts.buffer_size))
+		trace_misuse("%s shows nothing without -t", opts.stacks ? "-k" :
+			     opts.string_size ? "--string" : "--buffer");
+	opts.string_size = (opts.string_size ?: STRING_BYTES) + 1;	/* the zero */
+	opts.buffer_size = round_up(opts.buffer_size ?: BUFFER_SIZE);
+	return run(argv + optind, argc - optind);
 }

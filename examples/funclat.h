@@ -7,29 +7,31 @@
 #define MAX_VALUES	16	/* these and the return value, a power of two */
 #define RETURNED	MAX_ARGS
 #define STRINGS		3
-#define STRING_SIZE	64
 #define NO_VALUE	0xff
+#define MAX_ERRNO	4095
 
 /* One for each function and CPU. The longest is set to 0 when it is read. */
 struct stats {
 	unsigned long long entries;
 	unsigned long long returns;
+	unsigned long long calls;	/* the returns that count: with -x those that failed */
 	unsigned long long total;
 	unsigned long long longest;
 	unsigned long long lost;	/* slow calls that found no room in the ring buffer */
 	unsigned long long slots[SLOTS];
 };
 
-/* What the attach cookie holds: which function it is, and which of its values point to strings. */
+/* The attach cookie: which function it is, which of its values are strings, how it fails. */
 union identity {
 	unsigned long long cookie;
 	struct {
 		unsigned short func;
 		unsigned char strings[STRINGS];
+		unsigned char error_size;	/* of the number that may be an error; 0: none is */
 	};
 };
 
-/* A slow call */
+/* A slow call. The kernel stack follows, and strings of string_size bytes. */
 struct event {
 	unsigned long long returned;
 	unsigned long long ns;
@@ -37,9 +39,11 @@ struct event {
 	unsigned int func;
 	unsigned int pid;
 	unsigned int tid;
+	int stack_size;			/* in bytes; negative: there is none */
 	char comm[16];
 	int lengths[STRINGS];		/* with the zero at the end; negative: could not be read */
-	char strings[STRINGS][STRING_SIZE];
+	int unused;
+	unsigned long long stack[];
 };
 
 #endif

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: (LGPL-2.1 OR BSD-2-Clause)
 /*
- * The calls inside of kernel functions. Each takes a struct call at its entry and has the number of it in the session's
- * cookie until it returns. Nothing here can fail at the return: a store frees the struct, no lock, no key to look up.
+ * The calls in flight in kernel functions. Each takes a struct call at its entry, and the session's
+ * cookie holds its number until the call returns. Nothing can fail at the return: a store frees the
+ * struct. There is no lock, and no key to look up.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
@@ -65,7 +66,7 @@ int inflight(__u64 *ctx)
 		return 0;
 
 	if (!bpf_session_is_return(ctx)) {
-		if (!watched())
+		if (!trace_matches())
 			return 0;
 		*cookie = listed(key);
 		__sync_fetch_and_add(&g->entered, 1);

@@ -9,46 +9,56 @@
 #include "inflight.h"
 #include "inflight.skel.h"
 
+#define MOST		(1 << 20)
+
 static const char usage[] =
 "Usage: inflight [OPTION]... FUNCTION...\n"
-"How many calls are inside of kernel functions right now, and the oldest of them. FUNCTION is a name,\n"
-"a pattern like 'vfs_*' (64 functions at the most) or module:name.\n"
+"Show how many calls of kernel functions are in flight, and the oldest of them.\n"
 "\n"
-"  -n, --oldest COUNT       list so many of the oldest calls, 5 if not given\n"
-"  -s, --stack              show for each of these where its thread is now\n"
-"  -c, --calls COUNT        keep so many calls for the list, 16384 if not given; more are counted only\n"
-"  -p, --pid PID            calls of this process or thread only; outside of containers it is called PID\n"
-"  -i, --interval SECONDS   report every so often, each second if not given\n"
-"  -d, --duration SECONDS   end by itself; both take 500ms and the like, too\n"
-"  -v, --verbose            what libbpf does\n"
-"  -h, --help               this text\n"
+"FUNCTION is a name, a pattern like 'vfs_*' or module:name; up to 64 functions.\n"
 "\n"
-"The table: calls that are inside, calls that entered since the last report. Calls that were inside\n"
-"before the start, and those of inflight itself, are not seen. Those that the kernel's recursion guard\n"
-"kept out are told of at the end. A thread that ends inside of a function never returns: its call stays.\n"
-"A function has room for four programs like this one.\n"
+"What to show:\n"
+"  -o, --oldest COUNT       list the COUNT oldest calls (default: 5)\n"
+"  -k, --stack              show where the thread of each listed call is now\n"
+"      --calls COUNT        keep COUNT calls for the list (default: 16384); more are only counted\n"
+TRACE_USAGE("default: 1s")
+"-i and -d take a number without a unit, too: seconds.\n"
 "\n"
-"  inflight hrtimer_nanosleep        who sleeps, and since when\n"
-"  inflight -s -i 5 vfs_fsync_range  each 5 seconds: which fsync hangs, and where\n"
-"  inflight -n 0 'tcp_*msg'          numbers only\n";
+"The table: calls in flight, calls that entered since the last report. Calls in flight when\n"
+"inflight starts are not counted, nor are its own. Calls that the recursion guard skipped are\n"
+"reported at the end. The call of a thread that ends in a function stays: it never returns. A\n"
+"function has room for four programs like this one.\n"
+"\n"
+"Examples:\n"
+"  inflight hrtimer_nanosleep        who sleeps, and for how long by now\n"
+"  inflight -k -i 5 vfs_fsync_range  every 5 seconds: which fsync hangs, and where\n"
+"  inflight -o 0 'tcp_*msg'          numbers only\n"
+"  inflight -c system.slice do_wait  the services' processes that wait for a child\n";
+
+enum { CALLS_OPT = TRACE_FIRST_OPT };
 
 static const struct option options[] = {
-	COMMON_OPTIONS,
-	{ "oldest", required_argument, NULL, 'n' },
-	{ "stack", no_argument, NULL, 's' },
-	{ "calls", required_argument, NULL, 'c' },
+	TRACE_LONG_OPTS,
+	{ "oldest", required_argument, NULL, 'o' },
+	{ "stack", no_argument, NULL, 'k' },
+	{ "calls", required_argument, NULL, CALLS_OPT },
 	{}
 };
 
+static struct {
+	__u64 oldest;
+	__u64 max_calls;
+	bool stacks;
+} opts = { .oldest = 5, .max_calls = 16384 };
+
 static struct gauge *gauges;			/* of each function */
 static struct call *calls;
-static __u64 max_calls = 16384, max_listed = 5;
-static bool stacks;
+static __u64 entered[TRACE_MAX_FUNCS];		/* by the last report */
 
 struct row {
 	int func;
 	__u64 entered;
-	__u64 inside;
+	__u64 in_flight;
 	__u64 unlisted;
 };
 
@@ -62,7 +72,10 @@ static __u64 load(const unsigned long long *value)
 	return __atomic_load_n(value, __ATOMIC_ACQUIRE);
 }
 
-/* entered - returned, as it was at one moment: when nothing returned meanwhile. If that never comes, nearly so. */
+/*
+ * entered - returned, as it was at one moment: when nothing returned meanwhile. If there is no such
+ * moment, nearly so.
+ */
 static struct row read_gauge(int func)
 {
 	const struct gauge *g = &gauges[func];
@@ -76,24 +89,24 @@ static struct row read_gauge(int func)
 		if (returned == load(&g->returned))
 			break;
 	}
-	row.inside = row.entered - returned;
+	row.in_flight = row.entered - returned;
 	returned = load(&g->unlisted_returned);
 	row.unlisted = load(&g->unlisted_entered) - returned;
 	return row;
 }
 
-static __u64 number(const struct func *f, int index)
+static __u64 number(const struct trace_func *f, int index)
 {
 	return index;
 }
 
-static bool still_inside(const struct listed *l)
+static bool in_flight(const struct listed *l)
 {
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	return load(&calls[l->slot].since) == l->call.since;
 }
 
-/* Whether there is a call in this slot. What was read is of one call if that is still inside after. */
+/* Whether there is a call in this slot. What was read is of one call if that is in flight after. */
 static bool read_call(__u32 slot, struct listed *l)
 {
 	__u64 since = load(&calls[slot].since);
@@ -103,15 +116,15 @@ static bool read_call(__u32 slot, struct listed *l)
 	l->slot = slot;
 	l->call = calls[slot];
 	l->call.since = since;
-	return still_inside(l);
+	return in_flight(l);
 }
 
-static int by_inside(const void *a, const void *b)
+static int by_number(const void *a, const void *b)
 {
 	const struct row *x = a, *y = b;
 
-	if (x->inside != y->inside)
-		return x->inside < y->inside ? 1 : -1;
+	if (x->in_flight != y->in_flight)
+		return x->in_flight < y->in_flight ? 1 : -1;
 	return x->func - y->func;
 }
 
@@ -122,10 +135,14 @@ static int by_age(const void *a, const void *b)
 	return x->call.since > y->call.since ? 1 : x->call.since < y->call.since ? -1 : 0;
 }
 
-/* Where the thread is: lines like "[<0>] hrtimer_nanosleep+0x97/0x120". Nothing if it has left the call by now. */
+/*
+ * Where the thread is: lines like "[<0>] hrtimer_nanosleep+0x97/0x120". None if it has left the
+ * call by now.
+ */
 static void print_stack(const struct listed *l)
 {
 	char path[64], text[4096], *line, *save;
+	const char *comma = "";
 	size_t len;
 	FILE *f;
 
@@ -136,10 +153,17 @@ static void print_stack(const struct listed *l)
 	len = fread(text, 1, sizeof(text) - 1, f);
 	text[len] = '\0';
 	fclose(f);
-	if (!still_inside(l))
+	if (!in_flight(l))
 		return;
-	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
-		printf("%46s%s\n", "", strchr(line, ' ') ? strchr(line, ' ') + 1 : line);
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		const char *symbol = strchr(line, ' ') ? strchr(line, ' ') + 1 : line;
+
+		if (trace_opts.json)
+			printf("%s\"%s\"", comma, symbol);
+		else
+			printf("%46s%s\n", "", symbol);
+		comma = ",";
+	}
 }
 
 /* Whoever may open it may not be allowed to read it: that takes CAP_SYS_ADMIN. */
@@ -153,109 +177,181 @@ static bool can_read_stacks(void)
 	return can;
 }
 
+static void print_json_call(const struct listed *l, __u64 t)
+{
+	const struct call *c = &l->call;
+
+	printf("{\"type\":\"call\",\"pid\":%u,\"tid\":%u,\"comm\":", c->pid, c->tid);
+	trace_print_json_string(c->comm, sizeof(c->comm));
+	printf(",\"function\":\"%s\",\"age_ns\":%llu", trace_funcs[c->func].name, t - c->since);
+	if (opts.stacks) {
+		printf(",\"stack\":[");
+		print_stack(l);
+		putchar(']');
+	}
+	printf("}\n");
+}
+
+static void print_call(const struct listed *l, __u64 t)
+{
+	const struct call *c = &l->call;
+
+	printf("%10s %7u %7u  %-15.16s  %s\n", trace_time_text(t - c->since), c->pid, c->tid,
+	       c->comm, trace_funcs[c->func].name);
+	if (opts.stacks)
+		print_stack(l);
+}
+
 static void print_oldest(void)
 {
-	static struct listed *list;
+	struct listed *list = calloc(opts.max_calls, sizeof(*list));
 	__u64 i, n = 0, t;
 
-	list = list ?: calloc(max_calls, sizeof(*list));
 	if (!list)
-		exit(fail("out of memory"));
-	for (i = 0; i < max_calls; i++)
+		trace_fail_memory();
+	for (i = 0; i < opts.max_calls; i++)
 		n += read_call(i, &list[n]);
-	t = now();
+	t = trace_now();
 	qsort(list, n, sizeof(*list), by_age);
-	if (n)
+	if (n && !trace_opts.json)
 		printf("\n%10s %7s %7s  %-15s  %s\n", "age", "pid", "tid", "process", "function");
-	for (i = 0; i < n && i < max_listed; i++) {
-		const struct call *c = &list[i].call;
-
-		printf("%10s %7u %7u  %-15.16s  %s\n", time_text(t - c->since), c->pid, c->tid, c->comm,
-		       funcs[c->func].name);
-		if (stacks)
-			print_stack(&list[i]);
+	for (i = 0; i < n && i < opts.oldest; i++) {
+		if (trace_opts.json)
+			print_json_call(&list[i], t);
+		else
+			print_call(&list[i], t);
 	}
+	free(list);
+}
+
+static void print_json_row(const struct row *row)
+{
+	printf("{\"type\":\"function\",");
+	trace_print_json_time(trace_now());
+	printf(",\"function\":\"%s\",\"in_flight\":%llu,\"entered\":%llu,\"unlisted\":%llu}\n",
+	       trace_funcs[row->func].name, row->in_flight, row->entered - entered[row->func],
+	       row->unlisted);
+}
+
+static void print_row(const struct row *row)
+{
+	const struct trace_func *f = &trace_funcs[row->func];
+	__u64 new = row->entered - entered[row->func];
+
+	if (row->in_flight || new || f->wanted)
+		printf("%10llu %10llu  %s\n", row->in_flight, new, f->name);
+}
+
+static void print_table(const struct row *rows, __u64 unlisted)
+{
+	int i;
+
+	putchar('\n');
+	if (trace_opts.timestamps) {
+		trace_print_clock(trace_now());
+		putchar('\n');
+	}
+	printf("%10s %10s  %s\n", "in flight", "entered", "function");
+	for (i = 0; i < trace_nr_funcs; i++)
+		print_row(&rows[i]);
+	if (unlisted)
+		printf("%10llu of them are not listed: --calls keeps %llu\n", unlisted,
+		       opts.max_calls);
 }
 
 static void report(void)
 {
-	static __u64 entered[MAX_FUNCS];
-	static struct row rows[MAX_FUNCS];
+	static struct row rows[TRACE_MAX_FUNCS];
 	__u64 unlisted = 0;
 	int i;
 
-	for (i = 0; i < nr_funcs; i++) {
+	for (i = 0; i < trace_nr_funcs; i++) {
 		rows[i] = read_gauge(i);
 		unlisted += rows[i].unlisted;
 	}
-	qsort(rows, nr_funcs, sizeof(rows[0]), by_inside);
+	qsort(rows, trace_nr_funcs, sizeof(rows[0]), by_number);
 
-	putchar('\n');
-	print_clock(now());
-	printf("\n%10s %10s  %s\n", "inside", "entered", "function");
-	for (i = 0; i < nr_funcs; i++) {
-		const struct func *f = &funcs[rows[i].func];
-		__u64 *before = &entered[rows[i].func];
-
-		if (rows[i].inside || rows[i].entered != *before || f->wanted)
-			printf("%10llu %10llu  %s\n", rows[i].inside, rows[i].entered - *before, f->name);
-		*before = rows[i].entered;
-	}
-	if (unlisted)
-		printf("%10llu of them are not listed: -c keeps %llu calls\n", unlisted, max_calls);
-	if (max_listed)
+	if (!trace_opts.json)
+		print_table(rows, unlisted);
+	for (i = 0; trace_opts.json && i < trace_nr_funcs; i++)
+		print_json_row(&rows[i]);
+	for (i = 0; i < trace_nr_funcs; i++)
+		entered[rows[i].func] = rows[i].entered;
+	if (opts.oldest)
 		print_oldest();
+}
+
+static int set_up(struct inflight_bpf *skel)
+{
+	skel->rodata->trace_filter = trace_opts.filter;
+	skel->rodata->max_calls = opts.max_calls;
+	bpf_map__set_max_entries(skel->maps.gauges, trace_nr_funcs);
+	bpf_map__set_max_entries(skel->maps.calls, opts.max_calls);
+
+	if (trace_prepare(skel->obj))
+		return 1;
+	gauges = trace_map_memory(skel->maps.gauges);
+	calls = trace_map_memory(skel->maps.calls);
+	return !gauges || !calls;
 }
 
 static int run(char **names, int count)
 {
-	struct inflight_bpf *skel;
+	struct inflight_bpf *skel = NULL;
 	int err;
 
-	if (stacks && !max_listed)
-		misuse("-s shows nothing with -n 0");
-	err = find_funcs(names, count);
+	err = trace_find_funcs(names, count, NULL);
 	if (err)
-		return err;
-	interval = interval ?: NSEC;
-	if (stacks && !can_read_stacks())
-		return fail("-s: /proc/PID/stack: %s", strerror(errno));
+		goto out;
+	if (opts.stacks && !can_read_stacks()) {
+		err = trace_fail("-k: /proc/PID/stack: %s", strerror(errno));
+		goto out;
+	}
 	skel = inflight_bpf__open();
-	if (!skel)
-		return fail("cannot open the program: %s", strerror(errno));
-	skel->rodata->only_pid = pid;
-	skel->rodata->own_pid = getpid();
-	skel->rodata->max_calls = max_calls;
-	bpf_map__set_max_entries(skel->maps.gauges, nr_funcs);
-	bpf_map__set_max_entries(skel->maps.calls, max_calls);
+	if (!skel) {
+		err = trace_fail("cannot open the program: %s", strerror(errno));
+		goto out;
+	}
+	err = set_up(skel);
+	if (!err) {
+		struct trace_tool tool = {
+			.what = "Counting calls in flight in",
+			.prog = skel->progs.inflight,
+			.cgroup = skel->maps.trace_cgroup,
+			.ended = &skel->bss->trace_ended,
+			.cookie = number,
+			.report = report,
+		};
 
-	err = prepare(skel->obj);
-	if (err)
-		return err;
-	gauges = map_memory(skel->maps.gauges);
-	calls = map_memory(skel->maps.calls);
-	return attach_funcs(skel->progs.inflight, number) ?:
-	       trace("Counting the calls inside of", &skel->bss->ended, NULL, report);
+		trace_opts.interval = trace_opts.interval ?: TRACE_NSEC;
+		err = trace_run(&tool);
+	}
+out:
+	trace_destroy();
+	inflight_bpf__destroy(skel);
+	return err;
 }
 
 int main(int argc, char **argv)
 {
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "n:sc:p:i:d:vh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, TRACE_SHORT_OPTS "o:k", options, NULL)) != -1) {
 		switch (opt) {
-		case 'n':
-			max_listed = number_option("-n", optarg, 0, 1 << 20);
+		case 'o':
+			opts.oldest = trace_number_option("-o", optarg, 0, MOST);
 			break;
-		case 's':
-			stacks = true;
+		case 'k':
+			opts.stacks = true;
 			break;
-		case 'c':
-			max_calls = number_option("-c", optarg, 1, 1 << 20);
+		case CALLS_OPT:
+			opts.max_calls = trace_number_option("--calls", optarg, 1, MOST);
 			break;
 		default:
-			common_option(opt, usage);
+			trace_option(opt, usage);
 		}
 	}
+	if (opts.stacks && !opts.oldest)
+		trace_misuse("-k shows nothing with -o 0");
 	return run(argv + optind, argc - optind);
 }

@@ -2,15 +2,15 @@
 #ifndef INFLIGHT_H
 #define INFLIGHT_H
 
-/* One for each function. Calls inside: entered - returned. */
+/* One for each function. Calls in flight: entered - returned. */
 struct gauge {
 	unsigned long long entered;
 	unsigned long long returned;
-	unsigned long long unlisted_entered;	/* those among them that found no free struct call */
+	unsigned long long unlisted_entered;	/* of these, those without a struct call */
 	unsigned long long unlisted_returned;
 };
 
-/* A call that is inside. */
+/* A call in flight */
 struct call {
 	unsigned long long since;	/* 0: free; WRITING: taken, the rest isn't there yet */
 	unsigned int func;

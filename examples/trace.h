@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: (LGPL-2.1 OR BSD-2-Clause) */
-/* What the tools here share: options, the choice of functions, sessions on them, waiting, printing. */
+/*
+ * What the tools share: common options, the choice of functions, a session on each of them, waiting
+ * and printing.
+ */
 #ifndef TRACE_H
 #define TRACE_H
 
+#include <signal.h>
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
+#include "trace_filter.h"
 
-#define MAX_FUNCS	64
-#define NSEC		1000000000ULL
+#define TRACE_MAX_FUNCS	64
+#define TRACE_NSEC	1000000000ULL
 
-struct func {
+struct trace_func {
 	char *name;			/* of a module's function: "module:function" */
 	const struct btf *btf;
 	__u32 id;			/* in btf */
@@ -19,38 +24,112 @@ struct func {
 	int link;
 };
 
-extern struct func funcs[MAX_FUNCS];
-extern int nr_funcs;
+extern struct trace_func trace_funcs[TRACE_MAX_FUNCS];
+extern int trace_nr_funcs;
 
-/* The options that all tools have: -p, -i, -d, -v, -h. Times in nanoseconds, 0 where not given. */
-extern __u64 pid, interval, duration;
+/* The options of all tools. Times are in nanoseconds, 0 where not given. */
+struct trace_opts {
+	struct trace_filter filter;
+	const char *cgroup;
+	__u64 interval;
+	__u64 duration;
+	bool timestamps;
+	bool json;
+	bool dry_run;
+	bool verbose;
+};
 
-#define COMMON_OPTIONS \
+extern struct trace_opts trace_opts;
+
+enum { TRACE_JSON = 256, TRACE_DRY_RUN, TRACE_FIRST_OPT };
+
+#define TRACE_SHORT_OPTS "p:n:c:i:d:TvVh"
+#define TRACE_LONG_OPTS \
 	{ "pid", required_argument, NULL, 'p' }, \
+	{ "comm", required_argument, NULL, 'n' }, \
+	{ "cgroup", required_argument, NULL, 'c' }, \
 	{ "interval", required_argument, NULL, 'i' }, \
 	{ "duration", required_argument, NULL, 'd' }, \
+	{ "timestamp", no_argument, NULL, 'T' }, \
+	{ "json", no_argument, NULL, TRACE_JSON }, \
+	{ "dry-run", no_argument, NULL, TRACE_DRY_RUN }, \
 	{ "verbose", no_argument, NULL, 'v' }, \
+	{ "version", no_argument, NULL, 'V' }, \
 	{ "help", no_argument, NULL, 'h' }
 
-/* Each prints one line that begins with the tool's name. */
-void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
-#define fail(...) (note(__VA_ARGS__), 1)
-void misuse(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+/* INTERVAL: what happens without -i */
+#define TRACE_USAGE(interval) \
+"Which calls:\n" \
+"  -p, --pid PID            of this process or thread, by its number outside of containers;\n" \
+"                           up to 32 times\n" \
+"  -n, --comm NAME          of threads with this name, up to 15 characters; up to 8 times\n" \
+"  -c, --cgroup PATH        of tasks in this cgroup (v2) or below it; PATH may start at\n" \
+"                           /sys/fs/cgroup\n" \
+"When and how:\n" \
+"  -i, --interval TIME      report every TIME (" interval ")\n" \
+"  -d, --duration TIME      end after TIME (default: at Ctrl-C)\n" \
+"  -T, --timestamp          show the time of day\n" \
+"      --json               print one JSON object a line; its type is start, function,\n" \
+"                           histogram or call\n" \
+"      --dry-run            load the programs, list the functions, trace nothing\n" \
+"  -v, --verbose            show what libbpf does\n" \
+"  -V, --version            show the version\n" \
+"  -h, --help               show this text\n" \
+"\n" \
+"TIME is a number with the unit ns, us, ms or s.\n"
 
-__u64 number_option(const char *name, const char *text, __u64 min, __u64 max);
-__u64 time_option(const char *name, const char *text, __u64 unit);
-void common_option(int opt, const char *usage);
+/* Each prints one line that begins with the tool's name; trace_misuse() exits. */
+void trace_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+#define trace_fail(...) (trace_note(__VA_ARGS__), 1)
+void trace_misuse(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
-/* These return 0, or 1 after having said why not. */
-int find_funcs(char **names, int count);
-int prepare(struct bpf_object *obj);
-int attach_funcs(const struct bpf_program *prog, __u64 (*cookie)(const struct func *, int index));
-int trace(const char *what, bool *ended, struct ring_buffer *events, void (*report)(void));
+void trace_option(int opt, const char *usage);
+__u64 trace_number_option(const char *name, const char *text, __u64 min, __u64 max);
+/* UNIT, in ns, is that of a bare number; 0: only 0 may be bare */
+__u64 trace_time_option(const char *name, const char *text, __u64 unit);
+__u64 trace_size_option(const char *name, const char *text, __u64 min, __u64 max);
 
-const struct btf_type *func_proto(const struct func *f);
-void *map_memory(const struct bpf_map *map);
-const char *time_text(__u64 ns);
-void print_clock(__u64 ktime);
-__u64 now(void);
+/* What a tool runs */
+struct trace_tool {
+	const char *what;		/* it does, to the functions */
+	const struct bpf_program *prog;
+	const struct bpf_map *cgroup;
+	bool *ended;
+	struct ring_buffer *events;	/* or NULL */
+	__u64 (*cookie)(const struct trace_func *f, int index);
+	void (*report)(void);
+};
+
+/*
+ * These return 0, or 1 after having said why not. UNFIT, if given, returns why a function is of no
+ * use to the tool, or NULL.
+ */
+int trace_find_funcs(char **names, int count, const char *(*unfit)(const struct trace_func *f));
+int trace_prepare(struct bpf_object *obj);
+int trace_run(const struct trace_tool *tool);
+
+/* Frees all of the above, after the last program is detached. */
+void trace_destroy(void);
+
+const struct btf_type *trace_proto(const struct trace_func *f);
+void *trace_map_memory(const struct bpf_map *map);
+__u64 trace_now(void);
+
+const char *trace_time_text(__u64 ns);
+void trace_print_clock(__u64 ktime);
+void trace_print_json_time(__u64 ktime);
+void trace_print_json_string(const char *text, size_t len);
+void trace_print_symbol(__u64 address);
+
+/* Among the files trace*.c */
+extern volatile sig_atomic_t trace_stopped;	/* by a signal */
+void trace_fail_memory(void) __attribute__((noreturn));
+void *trace_grow(void *list, size_t count, size_t size);
+char *trace_copy(const char *text);
+int trace_init(void);
+int trace_attach_funcs(const struct trace_tool *tool);
+void trace_detach_funcs(void);
+void trace_free_funcs(void);
+void trace_free_ksyms(void);
 
 #endif
