@@ -33,15 +33,13 @@ static const char usage[] =
 "      --buffer SIZE        with -t: room for calls that are not printed yet (default: 1M); K and\n"
 "                           M are units\n"
 TRACE_USAGE("default: once, at the end")
-"-i and -d take a number without a unit, too: seconds.\n"
 "\n"
 "The table: calls that returned; calls in flight; the mean, the bounds below which 50% and 99% of\n"
 "the calls are (powers of two), the longest call, the sum. Calls in flight when funclat starts\n"
-"are not counted, nor are its own. Calls that the recursion guard skipped are reported at the\n"
-"end.\n"
+"are not counted. Calls that the recursion guard skipped are reported at the end.\n"
 "\n"
-"Arguments are those at the entry. A const char * is followed at the return, of up to three\n"
-"arguments and return values of a function. A function has room for four programs like this one.\n"
+"Arguments are those at the entry. Strings (const char *) are read at the return: three of a call\n"
+"at most, further ones are shown as pointers. A function has room for four programs like this.\n"
 "\n"
 "Examples:\n"
 "  funclat vfs_read                  reads of all processes, until Ctrl-C\n"
@@ -49,7 +47,7 @@ TRACE_USAGE("default: once, at the end")
 "  funclat -t 20ms -k -p 1234 do_filp_open\n"
 "                                    slow opens of process 1234, and who asked for them\n"
 "  funclat -x -t 0 -n nginx do_sys_openat2\n"
-"                                    which files nginx fails to open\n"
+"                                    files that nginx fails to open\n"
 "  funclat -i 1 -T ext4:ext4_sync_file\n"
 "                                    a report every second, of a function of a module\n";
 

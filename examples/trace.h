@@ -59,12 +59,15 @@ enum { TRACE_JSON = 256, TRACE_DRY_RUN, TRACE_FIRST_OPT };
 
 /* INTERVAL: what happens without -i */
 #define TRACE_USAGE(interval) \
-"Which calls:\n" \
-"  -p, --pid PID            of this process or thread, by its number outside of containers;\n" \
-"                           up to 32 times\n" \
-"  -n, --comm NAME          of threads with this name, up to 15 characters; up to 8 times\n" \
-"  -c, --cgroup PATH        of tasks in this cgroup (v2) or below it; PATH may start at\n" \
-"                           /sys/fs/cgroup\n" \
+"\n" \
+"Which calls (default: all but its own; a call must match all that is given):\n" \
+"  -p, --pid PID            calls of this process or thread, by its number outside of\n" \
+"                           containers; up to 32 times\n" \
+"  -n, --comm NAME          calls of threads with this name of up to 15 characters; up to 8\n" \
+"                           times\n" \
+"  -c, --cgroup PATH        calls of tasks in this cgroup (v2) or below it; PATH may be\n" \
+"                           relative to /sys/fs/cgroup\n" \
+"\n" \
 "When and how:\n" \
 "  -i, --interval TIME      report every TIME (" interval ")\n" \
 "  -d, --duration TIME      end after TIME (default: at Ctrl-C)\n" \
@@ -76,7 +79,7 @@ enum { TRACE_JSON = 256, TRACE_DRY_RUN, TRACE_FIRST_OPT };
 "  -V, --version            show the version\n" \
 "  -h, --help               show this text\n" \
 "\n" \
-"TIME is a number with the unit ns, us, ms or s.\n"
+"TIME is a number with the unit ns, us, ms or s. For -i and -d the unit may be left out: s.\n"
 
 /* Each prints one line that begins with the tool's name; trace_misuse() exits. */
 void trace_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
