@@ -6,6 +6,7 @@ set -eu
 top=$(cd "${0%/*}/.." && pwd -P)
 cache=${XDG_CACHE_HOME:-${HOME:?is not set}/.cache}/fsession
 queue=$top/patches/v6.19
+prefix='PATCH bpf-next v11' # of the patches' subjects
 
 die() {
 	printf 'fsession: %s\n' "$*" >&2
@@ -119,7 +120,7 @@ export_commits() {
 		--no-notes \
 		--numbered \
 		--stat=76 \
-		--subject-prefix='PATCH bpf-next v11' \
+		--subject-prefix="$prefix" \
 		-o "$3" "$2..HEAD"
 }
 
