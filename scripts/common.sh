@@ -6,7 +6,7 @@ set -eu
 top=$(cd "${0%/*}/.." && pwd -P)
 cache=${XDG_CACHE_HOME:-${HOME:?is not set}/.cache}/fsession
 queue=$top/patches/v6.19
-prefix='PATCH bpf-next v11' # of the patches' subjects
+prefix='PATCH 6.19' # of the patches' subjects
 
 die() {
 	printf 'fsession: %s\n' "$*" >&2
