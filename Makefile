@@ -3,7 +3,7 @@
 
 # Only the command line sets these. A user's shell may have variables of the same names for other
 # reasons.
-OPTIONS := BARE B CMD CONFIG CPUS FUNC JOBS KERNEL MEM MINUTES REV SEED T V
+OPTIONS := BARE B BOOT CMD CONFIG CPUS FUNC JOBS KERNEL MEM MINUTES REV SEED T V
 unset_unless_given = $(if $(filter command,$(origin $(1))),,$(eval override $(1) :=))
 $(foreach option,$(OPTIONS),$(call unset_unless_given,$(option)))
 # The guest's shell expands $ in CMD, make does not
@@ -71,6 +71,7 @@ clean:		## remove build/; the cache stays
 ##
 ## Variables, taken from make's command line only:
 ##   CONFIG='debug ...'        add configs/debug.config to the kernel, built beside the plain one
+##   BOOT='retbleed=stuff'     add to the guest's command line
 ##   KERNEL=~/linux REV=v6.19  apply the series to a worktree of your own repository instead
 ##   CPUS=2 MEM=2G             processors and memory of the guest
 ##   JOBS=2                    compilers at once; all processors by default

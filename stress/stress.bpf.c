@@ -1,23 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Programs of each kind, three of each, which count what they see and check what a session promises. */
+/* Programs of each kind, three of each. They count what they see and check what a session promises. */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
 #include "stress.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
 const volatile __u64 seed;
+const volatile __u64 target_ip;
 const volatile bool recursive;		/* the first argument is the depth */
 const volatile bool overriding;		/* fmod_ret may keep a call from the function */
-const void *user_page;			/* comes and goes as well */
+const volatile bool faulting;		/* programs load from a bad pointer */
+const volatile bool throwing;		/* programs end by an exception */
+const volatile bool calling;		/* sessions end by a tail call */
+const void *user_page;			/* is unmapped and mapped again all the time */
 
-struct slot slots[SLOTS];
+struct slot slots[SLOTS + 1];
 /* for each task and session: the mark of an entry without its return so far */
 __u32 inside[PIDS][SETS * SESSIONS];
 /* the mark of the session that is attached now, and nobody is about to detach it */
 __u32 live[SLOTS];
 __u64 overrides;			/* calls that fmod_ret did not let through */
+__u64 faults;
+__u64 throws;
+__u64 no_callee[2];			/* tail calls that found none, at entry and at return */
+__u64 sleepers;				/* tasks that wait for the page in a program */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, CALLEES);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} callees SEC(".maps");
 
 static void violation(int slot, enum violation v)
 {
@@ -44,8 +60,28 @@ static __always_inline void dwell(__u64 n, bool sleepable)
 				break;
 		}
 	}
-	if (sleepable && now_and_then(~n, 5))
+	if (sleepable && now_and_then(~n, 5)) {
+		__sync_fetch_and_add(&sleepers, 1);
 		bpf_copy_from_user(&c, sizeof(c), user_page);
+		__sync_fetch_and_add(&sleepers, -1);
+	}
+}
+
+/* The last that a program does: the page at -4096 is never mapped, and an exception ends it. */
+static __always_inline void stumble(int slot)
+{
+	struct task_struct *task;
+
+	if (faulting && bpf_get_prandom_u32() % 2) {
+		task = bpf_rdonly_cast((void *)-4096L, bpf_core_type_id_kernel(struct task_struct));
+		if (task->pid)
+			violation(slot, WRONG_LOAD);
+		__sync_fetch_and_add(&faults, 1);
+	}
+	if (throwing && bpf_get_prandom_u32() % 2) {
+		__sync_fetch_and_add(&throws, 1);
+		bpf_throw(0);
+	}
 }
 
 static __always_inline void check_tag(__u64 *ctx, int slot)
@@ -117,17 +153,22 @@ static __always_inline int at_call(__u64 *ctx, int slot, bool sleepable)
 	return 1;
 }
 
+/* The argument, whose task and which session: not zero, and the same in a callee of the session. */
+static __always_inline __u64 value(__u64 *ctx)
+{
+	__u64 arg = 0;
+
+	bpf_get_func_arg(ctx, 0, &arg);
+	return (arg ^ bpf_get_current_pid_tgid() << 16 ^ bpf_get_attach_cookie(ctx)) | 1;
+}
+
 static __always_inline int session(__u64 *ctx, int slot, bool sleepable, __u64 *cookie)
 {
 	int nr = SET(slot) * SESSIONS + KIND(slot) - SESSION;
 	__u32 *in = inside_of(ctx) + nr;
 	__u64 tag = bpf_get_attach_cookie(ctx);
+	__u64 val = value(ctx), result = 0;
 	struct slot *s = &slots[slot];
-	__u64 val = 0, result = 0;
-
-	/* the argument, whose task and which session: not zero */
-	bpf_get_func_arg(ctx, 0, &val);
-	val = (val ^ bpf_get_current_pid_tgid() << 16 ^ tag) | 1;
 
 	check_tag(ctx, slot);
 	if (!bpf_session_is_return(ctx)) {
@@ -155,6 +196,51 @@ static __always_inline int session(__u64 *ctx, int slot, bool sleepable, __u64 *
 	return 0;
 }
 
+/* A constant index is patched into the program, another one is looked up. */
+static __always_inline int tail_call(__u64 *ctx)
+{
+	__u32 key = bpf_get_prandom_u32() % CALLEES;
+
+	if (key)
+		bpf_tail_call(ctx, &callees, key);
+	else
+		bpf_tail_call_static(ctx, &callees, 0);
+	__sync_fetch_and_add(&no_callee[bpf_session_is_return(ctx)], 1);
+	return 0;
+}
+
+/* Is the caller a session that stores a cookie? One without an attach cookie does not. */
+static __always_inline bool caller_has_cookie(__u64 *ctx)
+{
+	__u64 tag = bpf_get_attach_cookie(ctx);
+
+	return tag && KIND((tag >> 32) - 1) == SESSION_C;
+}
+
+/* Shares the cookie with its caller. If that stores none, the callee at the entry may have. */
+static __always_inline int callee(__u64 *ctx, bool sleepable, __u64 *cookie, bool ip)
+{
+	struct slot *s = &slots[CALLEE_SLOT];
+	bool returns = bpf_session_is_return(ctx);
+	__u64 val = value(ctx);
+
+	if (returns)
+		__sync_fetch_and_add(&s->returns, 1);
+	else
+		__sync_fetch_and_add(&s->entries, 1);
+	if (cookie) {
+		if (!caller_has_cookie(ctx) && !returns && *cookie)
+			violation(CALLEE_SLOT, STALE_COOKIE);
+		if (*cookie != val && (caller_has_cookie(ctx) || *cookie))
+			violation(CALLEE_SLOT, WRONG_COOKIE);
+		*cookie = val;
+	}
+	if (ip && bpf_get_func_ip(ctx) != target_ip)
+		violation(CALLEE_SLOT, WRONG_IP);
+	dwell(s->entries + s->returns, sleepable);
+	return 0;
+}
+
 #define PROG(section, name, call)	\
 	SEC(section)			\
 	int name(__u64 *ctx)		\
@@ -162,26 +248,55 @@ static __always_inline int session(__u64 *ctx, int slot, bool sleepable, __u64 *
 		return call;		\
 	}
 
-#define PROGS(set)												\
-	PROG("fentry", fentry_##set, at_entry(ctx, set * KINDS + FENTRY, false))				\
-	PROG("fentry.s", fentry_s_##set, at_entry(ctx, set * KINDS + FENTRY_S, true))				\
-	PROG("fexit", fexit_##set, at_return(ctx, set * KINDS + FEXIT, false))					\
-	PROG("fexit.s", fexit_s_##set, at_return(ctx, set * KINDS + FEXIT_S, true))				\
-	PROG("fmod_ret", fmod_ret_##set, at_call(ctx, set * KINDS + FMOD_RET, false))				\
-	PROG("fmod_ret.s", fmod_ret_s_##set, at_call(ctx, set * KINDS + FMOD_RET_S, true))			\
-	PROG("fsession", session_##set, session(ctx, set * KINDS + SESSION, false, NULL))			\
-	PROG("fsession", session_c_##set, session(ctx, set * KINDS + SESSION_C, false, bpf_session_cookie(ctx))) \
-	PROG("fsession.s", session_s_##set, session(ctx, set * KINDS + SESSION_S, true, NULL))			\
-	PROG("fsession.s", session_sc_##set, session(ctx, set * KINDS + SESSION_SC, true, bpf_session_cookie(ctx)))
+#define STUMBLER(section, name, slot, call)	\
+	SEC(section)				\
+	int name(__u64 *ctx)			\
+	{					\
+		int ret = call;			\
+						\
+		stumble(slot);			\
+		return ret;			\
+	}
+
+#define CALLER(section, name, slot, call)	\
+	SEC(section)				\
+	int name(__u64 *ctx)			\
+	{					\
+		call;				\
+		stumble(slot);			\
+		return calling ? tail_call(ctx) : 0; \
+	}
+
+#define SLOT(set, kind)	((set) * KINDS + (kind))
+
+#define PROGS(set)										\
+	STUMBLER("fentry", fentry_##set, SLOT(set, FENTRY),					\
+		 at_entry(ctx, SLOT(set, FENTRY), false))					\
+	STUMBLER("fentry.s", fentry_s_##set, SLOT(set, FENTRY_S),				\
+		 at_entry(ctx, SLOT(set, FENTRY_S), true))					\
+	STUMBLER("fexit", fexit_##set, SLOT(set, FEXIT),					\
+		 at_return(ctx, SLOT(set, FEXIT), false))					\
+	STUMBLER("fexit.s", fexit_s_##set, SLOT(set, FEXIT_S),					\
+		 at_return(ctx, SLOT(set, FEXIT_S), true))					\
+	STUMBLER("fmod_ret", fmod_ret_##set, SLOT(set, FMOD_RET),				\
+		 at_call(ctx, SLOT(set, FMOD_RET), false))					\
+	STUMBLER("fmod_ret.s", fmod_ret_s_##set, SLOT(set, FMOD_RET_S),				\
+		 at_call(ctx, SLOT(set, FMOD_RET_S), true))					\
+	CALLER("fsession", session_##set, SLOT(set, SESSION),					\
+	       session(ctx, SLOT(set, SESSION), false, NULL))					\
+	CALLER("fsession", session_c_##set, SLOT(set, SESSION_C),				\
+	       session(ctx, SLOT(set, SESSION_C), false, bpf_session_cookie(ctx)))		\
+	STUMBLER("fsession.s", session_s_##set, SLOT(set, SESSION_S),				\
+		 session(ctx, SLOT(set, SESSION_S), true, NULL))				\
+	STUMBLER("fsession.s", session_sc_##set, SLOT(set, SESSION_SC),				\
+		 session(ctx, SLOT(set, SESSION_SC), true, bpf_session_cookie(ctx)))
 
 PROGS(0)
 PROGS(1)
 PROGS(2)
 
-/* A function to be traced: a program, whose trampoline changes much faster than those of the kernel's functions. */
-SEC("syscall")
-int callee(void *ctx)
-{
-	dwell(bpf_ktime_get_ns(), true);
-	return 0;
-}
+PROG("fsession", callee_plain, callee(ctx, false, NULL, false))
+PROG("fsession", callee_cookie, callee(ctx, false, bpf_session_cookie(ctx), false))
+PROG("fsession", callee_ip, callee(ctx, false, NULL, true))
+/* refused: its callers do not sleep */
+PROG("fsession.s", callee_sleepable, callee(ctx, true, NULL, false))

@@ -17,8 +17,9 @@ enum kind {
 	SESSIONS = KINDS - SESSION,
 };
 
-/* Each function has three sets of programs, one of each kind. The programs of the first set stay: the watchers. Those
- * of the others come and go. A slot is a program of a set.
+/* Each function has three sets of programs, one of each kind. The programs of the first set stay
+ * attached: the watchers. Those of the others are attached and detached. A slot is a program of a
+ * set.
  */
 #define SETS		3
 #define SLOTS		(SETS * KINDS)
@@ -26,8 +27,12 @@ enum kind {
 #define SET(slot)	((slot) / KINDS)
 #define SESSION_SLOT(n)	((n) / SESSIONS * KINDS + SESSION + (n) % SESSIONS)
 
-/* Attached with an attach cookie: slot + 1 and, below, how often the slot was attached. Sessions that come and go
- * always are, so that an attachment can be told from the one before; others have none, next to them.
+/* The programs that sessions tail-call count in one slot more. */
+#define CALLEE_SLOT	SLOTS
+#define CALLEES		8	/* entries of the prog array */
+
+/* Attached with an attach cookie: slot + 1 and, below, how often the slot was attached. Sessions
+ * that are attached and detached always have one, to tell an attachment from the one before.
  */
 #define TAGGED(slot)	(((slot) & 1) || (SET(slot) && KIND(slot) >= SESSION))
 #define TAG(slot, gen)	((__u64)((slot) + 1) << 32 | (gen))
@@ -43,6 +48,8 @@ enum violation {
 	STALE_COOKIE,
 	WRONG_COOKIE,
 	WRONG_TAG,
+	WRONG_IP,
+	WRONG_LOAD,
 	EARLY_RESULT,
 	VIOLATIONS,
 };
