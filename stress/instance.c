@@ -303,9 +303,9 @@ static void check_callees(struct instance *in)
 	}
 	if (callee->entries + bss->no_callee[0] != entries ||
 	    callee->returns + bss->no_callee[1] != returns)
-		fail("%s: %llu entries, %llu returns, of which %llu and %llu made a tail call and %llu and %llu did not",
-		     in->target->func, entries, returns, callee->entries, callee->returns,
-		     bss->no_callee[0], bss->no_callee[1]);
+		fail("%s: of %llu entries %llu found a callee, %llu none; of %llu returns %llu and %llu",
+		     in->target->func, entries, callee->entries, bss->no_callee[0],
+		     returns, callee->returns, bss->no_callee[1]);
 }
 
 /* Leaves the links as the last references. */

@@ -13,7 +13,7 @@
 #define ADD(var, n)	__atomic_add_fetch(&(var), n, __ATOMIC_SEQ_CST)
 #define MS		1000000LL
 
-/* main.c: what is tried. The errors that may be the answer are there, each other one is a failure. */
+/* main.c: what is tried. There are the errors that may be the answer, any other one is a failure. */
 enum op {
 	ATTACH,
 	ATTACH_LIMIT,

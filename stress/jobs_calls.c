@@ -79,7 +79,7 @@ void preempter(long nr, __u64 *state)
 	rest(late < 20 * MS ? late : 20 * MS);
 }
 
-/* A process in our memory: half of them sleep until the end, the others may be anywhere when it comes. */
+/* A process in our memory: half of them sleep until they are killed, the others may be anywhere. */
 static int victim(void *arg)
 {
 	__u64 *state = arg;

@@ -28,8 +28,8 @@ static void change_without_memory(struct instance *in, __u64 *state)
 	}
 }
 
-/* Programs are loaded, attached, detached and freed while they are called. Where only visitors attach
- * programs, callers can be kept out, so that the watchers see each call.
+/* Programs are loaded, attached, detached and freed while they are called. Where only visitors
+ * attach programs, callers can be kept out, so that the watchers see each call.
  */
 void visit(struct target *t, const struct flavour *flavour, __u64 *state)
 {
@@ -93,14 +93,15 @@ void visitor(long nr, __u64 *state)
 
 static void wait_for_sleepers(struct instance *in, bool some)
 {
+	__u64 *sleepers = &in->skel->bss->sleepers;
 	int i;
 
-	for (i = 0; i < 400 && !__atomic_load_n(&in->skel->bss->sleepers, __ATOMIC_SEQ_CST) == some; i++)
+	for (i = 0; i < 400 && (__atomic_load_n(sleepers, __ATOMIC_SEQ_CST) > 0) != some; i++)
 		rest(5 * MS);
 }
 
-/* Its programs load from a bad pointer or throw. A sleepable one is detached and freed while it sleeps,
- * and does so after that.
+/* Its programs load from a bad pointer or throw. A sleepable one is detached and its last reference
+ * dropped while it sleeps; it does so after that.
  */
 void stumbler(long nr, __u64 *state)
 {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Programs for the LSM hooks of a cgroup: one more hook than can have some at once, the first hook twice. */
+/* Programs for the LSM hooks of a cgroup: two for the first hook, and one hook more than can have
+ * programs at once.
+ */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>

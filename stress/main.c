@@ -363,7 +363,8 @@ static void print_totals(void)
 		printf("%-12s %9llu %9llu %10llu %10llu %10llu %10llu\n", kinds[i],
 		       totals[i].attaches, totals[i].detaches, totals[i].entries,
 		       totals[i].returns, totals[i].skipped, totals[i].misses);
-	printf("\nskipped: detached while the call was under way; missed: recursion_misses of those that stayed\n\n");
+	printf("\nskipped: detached while the call was under way\n"
+	       "missed: recursion_misses of the programs that stayed attached\n\n");
 	for (i = 0; i < TARGETS; i++) {
 		if (targets[i].calls)
 			printf("%9llu calls of %s\n", targets[i].calls, targets[i].func);
@@ -424,7 +425,7 @@ int main(int argc, char **argv)
 		return usage();
 	seed = strtoull(argv[2], NULL, 0);
 	chosen = argv + 4;
-	if (!getenv("DEBUG_LIBBPF")) libbpf_set_print(quiet);
+	libbpf_set_print(quiet);
 	pthread_rwlockattr_init(&writers_first);
 	pthread_rwlockattr_setkind_np(&writers_first, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 	for (i = 0; i < TARGETS; i++)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Programs of each kind, three of each. They count what they see and check what a session promises. */
+/* Three programs of each kind. They count what they see and check what a session promises. */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
@@ -67,13 +67,16 @@ static __always_inline void dwell(__u64 n, bool sleepable)
 	}
 }
 
-/* The last that a program does: the page at -4096 is never mapped, and an exception ends it. */
+/* The kernel never maps anything here. */
+#define BAD_POINTER	((void *)0xff00000000001000)
+
+/* The last that a program does: an exception ends it. */
 static __always_inline void stumble(int slot)
 {
 	struct task_struct *task;
 
 	if (faulting && bpf_get_prandom_u32() % 2) {
-		task = bpf_rdonly_cast((void *)-4096L, bpf_core_type_id_kernel(struct task_struct));
+		task = bpf_rdonly_cast(BAD_POINTER, bpf_core_type_id_kernel(struct task_struct));
 		if (task->pid)
 			violation(slot, WRONG_LOAD);
 		__sync_fetch_and_add(&faults, 1);
@@ -102,7 +105,7 @@ static __always_inline __u32 *inside_of(__u64 *ctx)
 	return inside[task & (PIDS - 1)];
 }
 
-/* The session of this mark was not called at the return: that is right if it was detached before. */
+/* The session of this mark was not called at the return, which is right if it was detached. */
 static __always_inline void left_behind(int session, __u32 mark)
 {
 	int slot = SESSION_SLOT(session);
