@@ -33,10 +33,10 @@ vm: kernel	## run one command in the guest, for an hour at most: CMD='...'
 	$(IN) scripts/vm vm 3600 "$${CMD:?is missing: make vm CMD='command'}"
 ##
 ## To test and measure more:
-test-debug:	## make test on kernels with KASAN, lockdep and kmemleak (4 GB of memory)
+test-debug:	## run make test on kernels with KASAN, lockdep and kmemleak (4 GB of memory)
 	@$(MAKE) --no-print-directory test CONFIG=debug
 	@$(MAKE) --no-print-directory test CONFIG='debug preempt_none'
-test-full: tree	## all of test_progs, on the bare base and on the series, and what differs
+test-full: tree	## run all of test_progs without and with the patches, show what differs
 	@rm -f build/linux-*-bare/log/test-full build/v6.19/log/test-full
 	-@$(MAKE) --no-print-directory test CONFIG=full KERNEL=build/v6.19/linux REV=base BARE=1
 	-@$(MAKE) --no-print-directory test CONFIG=full
@@ -53,11 +53,11 @@ tree: base	## make the tree: build/v6.19/linux, a commit for each patch
 	$(IN) scripts/tree
 series: base	## write patches/v6.19 from the commits of the tree
 	$(IN) scripts/series
-check: kernel	## check the series as a mailing list would: each patch alone
+check: kernel	## apply the patches one after the other, check each
 	$(IN) scripts/check
 ##
 ## Steps of the above:
-base:		## fetch the tool root and the kernel's tarball into the cache
+base:		## fetch the build tools (a Debian 13) and the kernel's tarball into the cache
 	@scripts/toolroot
 	@scripts/fetch
 kernel: tree	## build the kernel: build/v6.19/obj
@@ -71,7 +71,7 @@ clean:		## remove build/; the cache stays
 ##
 ## Variables, taken from make's command line only:
 ##   CONFIG='debug ...'        add configs/debug.config to the kernel, built beside the plain one
-##   BOOT='retbleed=stuff'     add to the guest's command line
+##   BOOT='retbleed=stuff'     add to the guest's kernel command line
 ##   KERNEL=~/linux REV=v6.19  apply the series to a worktree of your own repository instead
 ##   CPUS=2 MEM=2G             processors and memory of the guest
 ##   JOBS=2                    compilers at once; all processors by default
