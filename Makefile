@@ -72,7 +72,7 @@ clean:		## remove build/; the cache stays
 ## Variables, taken from make's command line only:
 ##   CONFIG='debug ...'        add configs/debug.config to the kernel, built beside the plain one
 ##   BOOT='retbleed=stuff'     add to the guest's kernel command line
-##   KERNEL=~/linux REV=v6.19  apply the series to a worktree of your own repository instead
+##   KERNEL=~/linux REV=v6.19  use this commit of your repository instead of Linux 6.19
 ##   CPUS=2 MEM=2G             processors and memory of the guest
 ##   JOBS=2                    compilers at once; all processors by default
 ##   V=1                       show the commands

@@ -94,7 +94,7 @@ __u64 trace_size_option(const char *name, const char *text, __u64 min, __u64 max
 
 /* What a tool runs */
 struct trace_tool {
-	const char *what;		/* the tool does: the first words of its output */
+	const char *what;		/* what the tool does: the first words of its output */
 	const struct bpf_program *prog;
 	const struct bpf_map *cgroup;
 	bool *ended;
@@ -111,7 +111,7 @@ int trace_find_funcs(char **names, int count, const char *(*unfit)(const struct 
 int trace_prepare(struct bpf_object *obj);
 int trace_run(const struct trace_tool *tool);
 
-/* Frees all of the above, after the last program is detached. */
+/* Frees all of the above. Call it after the last program is detached. */
 void trace_destroy(void);
 
 const struct btf_type *trace_proto(const struct trace_func *f);
