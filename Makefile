@@ -3,11 +3,13 @@
 
 # Only the command line sets these. A user's shell may have variables of the same names for other
 # reasons.
-OPTIONS := BARE B BOOT CMD CONFIG CPUS FUNC JOBS KERNEL MEM MINUTES REV SEED T V
+OPTIONS := BARE B BASE BOOT CMD CONFIG CPUS FUNC JOBS KERNEL MEM MINUTES REV SEED T V
 unset_unless_given = $(if $(filter command,$(origin $(1))),,$(eval override $(1) :=))
 $(foreach option,$(OPTIONS),$(call unset_unless_given,$(option)))
 # The guest's shell expands $ in CMD, make does not
 override CMD := $(value CMD)
+# scripts/common.sh says which base is the reference
+override BASE := $(or $(BASE),$(shell sed -n 's/^reference=\([^ ]*\).*/\1/p' scripts/common.sh))
 export $(OPTIONS)
 
 IN := @scripts/enter
@@ -37,10 +39,10 @@ test-debug:	## make test on kernels with KASAN, lockdep and kmemleak (4 GB of me
 	@$(MAKE) --no-print-directory test CONFIG=debug
 	@$(MAKE) --no-print-directory test CONFIG='debug preempt_none'
 test-full: tree	## all of test_progs, on the bare base and on the series, and what differs
-	@rm -f build/linux-*-bare/log/test-full build/v6.19/log/test-full
-	-@$(MAKE) --no-print-directory test CONFIG=full KERNEL=build/v6.19/linux REV=base BARE=1
+	@rm -f build/linux-*-bare/log/test-full build/$(BASE)/log/test-full
+	-@$(MAKE) --no-print-directory test CONFIG=full KERNEL=build/$(BASE)/linux REV=base BARE=1
 	-@$(MAKE) --no-print-directory test CONFIG=full
-	@scripts/compare build/linux-*-bare/log/test-full build/v6.19/log/test-full
+	@scripts/compare build/linux-*-bare/log/test-full build/$(BASE)/log/test-full
 stress: selftests	## attach and detach while functions run [MINUTES=10] [SEED=number]
 	$(IN) scripts/stress
 bench: kernel	## count the instructions that programs add to a call
@@ -49,9 +51,9 @@ steps: kernel	## count the instructions of one call, by function [B=fsession]
 	$(IN) scripts/steps
 ##
 ## To change the series:
-tree: base	## make the tree: build/v6.19/linux, a commit for each patch
+tree: base	## make the tree: build/BASE/linux, a commit for each patch
 	$(IN) scripts/tree
-series: base	## write patches/v6.19 from the commits of the tree
+series: base	## write patches/BASE from the commits of the tree
 	$(IN) scripts/series
 check: kernel	## check the series as a mailing list would: each patch alone
 	$(IN) scripts/check
@@ -60,19 +62,20 @@ check: kernel	## check the series as a mailing list would: each patch alone
 base:		## fetch the tool root and the kernel's tarball into the cache
 	@scripts/toolroot
 	@scripts/fetch
-kernel: tree	## build the kernel: build/v6.19/obj
+kernel: tree	## build the kernel: build/BASE/obj
 	$(IN) scripts/kernel
-selftests: kernel	## build test_progs: build/v6.19/selftests
+selftests: kernel	## build test_progs: build/BASE/selftests
 	$(IN) scripts/selftests
-examples: kernel	## build the tools: build/v6.19/examples
+examples: kernel	## build the tools: build/BASE/examples
 	$(IN) scripts/examples
 clean:		## remove build/; the cache stays
 	@scripts/clean
 ##
 ## Variables, taken from make's command line only:
+##   BASE=v6.18                the kernel: one of configs/*.base, v6.19 by default
 ##   CONFIG='debug ...'        add configs/debug.config to the kernel, built beside the plain one
 ##   BOOT='retbleed=stuff'     add to the guest's command line
-##   KERNEL=~/linux REV=v6.19  apply the series to a worktree of your own repository instead
+##   KERNEL=~/linux REV=v6.19  apply the series of BASE to a worktree of your own repository instead
 ##   CPUS=2 MEM=2G             processors and memory of the guest
 ##   JOBS=2                    compilers at once; all processors by default
 ##   V=1                       show the commands
