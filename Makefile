@@ -3,7 +3,7 @@
 
 # Only the command line sets these. A user's shell may have variables of the same names for other
 # reasons.
-OPTIONS := BARE B BASE BOOT CMD CONFIG CPUS FUNC JOBS KERNEL MEM MINUTES REV SEED T V
+OPTIONS := BARE B BASE BASES BOOT CMD CONFIG CPUS FROM FUNC JOBS KERNEL MEM MINUTES REV SEED T V
 unset_unless_given = $(if $(filter command,$(origin $(1))),,$(eval override $(1) :=))
 $(foreach option,$(OPTIONS),$(call unset_unless_given,$(option)))
 # The guest's shell expands $ in CMD, make does not
@@ -16,7 +16,7 @@ IN := @scripts/enter
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-debug test-full stress bench steps shell vm
-.PHONY: base tree kernel selftests examples series check clean
+.PHONY: base tree kernel selftests examples series check port compare clean
 
 # The lines that begin with ##, and each target whose line ends with one
 help:
@@ -57,6 +57,13 @@ series: base	## write patches/BASE from the commits of the tree
 	$(IN) scripts/series
 check: kernel	## check the series as a mailing list would: each patch alone
 	$(IN) scripts/check
+port:		## carry the series from FROM to BASE: FROM=v6.19 BASE=v6.18
+	@$(MAKE) --no-print-directory tree BASE=$${FROM:?is missing: make port FROM=v6.19 BASE=v6.18}
+	@$(MAKE) --no-print-directory base
+	$(IN) scripts/port
+compare:	## show what differs between two queues: BASES='v6.19 v6.18'
+	@for base in $(BASES); do $(MAKE) --no-print-directory tree BASE=$$base || exit; done
+	$(IN) scripts/compare-queues
 ##
 ## Steps of the above:
 base:		## fetch the tool root and the kernel's tarball into the cache
