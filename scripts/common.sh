@@ -9,6 +9,7 @@ reference=v6.19 # the queue that is changed first; the others are ports of it
 release=${BASE:-$reference}
 queue=$top/patches/$release
 prefix="PATCH ${release#v}" # of the patches' subjects
+mark="[ ${release#v}:" # of the note in a patch's message that says what was adapted
 
 die() {
 	printf 'fsession: %s\n' "$*" >&2
@@ -128,6 +129,9 @@ export_commits() {
 		--subject-prefix="$prefix" \
 		-o "$3" "$2..HEAD"
 }
+
+# Of a commit's message: the lines from $mark to the closing bracket
+print_note() { awk -v mark="$mark" 'index($0, mark) == 1 { on = 1 } on; on && /\]$/ { exit }'; }
 
 # make_selftests TREE OBJ OUTPUT ARG...: make, in the tree's BPF selftests, for the kernel in OBJ
 make_selftests() {
