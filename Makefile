@@ -16,7 +16,7 @@ IN := @scripts/enter
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-debug test-full stress bench steps shell vm
-.PHONY: base tree kernel selftests examples series check port compare clean
+.PHONY: base tree kernel selftests examples series check port compare touched clean
 
 # The lines that begin with ##, and each target whose line ends with one
 help:
@@ -71,6 +71,8 @@ base:		## fetch the tool root and the kernel's tarball into the cache
 	@scripts/fetch
 kernel: tree	## build the kernel: build/BASE/obj
 	$(IN) scripts/kernel
+touched: tree	## compile only the files that the series touches
+	$(IN) scripts/kernel touched
 selftests: kernel	## build test_progs: build/BASE/selftests
 	$(IN) scripts/selftests
 examples: kernel	## build the tools: build/BASE/examples
