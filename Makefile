@@ -35,10 +35,10 @@ vm: kernel	## run one command in the guest, for an hour at most: CMD='...'
 	$(IN) scripts/vm vm 3600 "$${CMD:?is missing: make vm CMD='command'}"
 ##
 ## To test and measure more:
-test-debug:	## make test on kernels with KASAN, lockdep and kmemleak (4 GB of memory)
+test-debug:	## run make test on kernels with KASAN, lockdep and kmemleak (4 GB of memory)
 	@$(MAKE) --no-print-directory test CONFIG=debug
 	@$(MAKE) --no-print-directory test CONFIG='debug preempt_none'
-test-full: tree	## all of test_progs, on the bare base and on the series, and what differs
+test-full: tree	## run all of test_progs without and with the patches, show what differs
 	@rm -f build/linux-*-bare/log/test-full build/$(BASE)/log/test-full
 	-@$(MAKE) --no-print-directory test CONFIG=full KERNEL=build/$(BASE)/linux REV=base BARE=1
 	-@$(MAKE) --no-print-directory test CONFIG=full
@@ -55,7 +55,7 @@ tree: base	## make the tree: build/BASE/linux, a commit for each patch
 	$(IN) scripts/tree
 series: base	## write patches/BASE from the commits of the tree
 	$(IN) scripts/series
-check: kernel	## check the series as a mailing list would: each patch alone
+check: kernel	## apply the patches one after the other, check each
 	$(IN) scripts/check
 port:		## carry the series from FROM to BASE: FROM=v6.19 BASE=v6.18
 	@$(MAKE) --no-print-directory tree BASE=$${FROM:?is missing: make port FROM=v6.19 BASE=v6.18}
@@ -66,7 +66,7 @@ compare:	## show what differs between two queues: BASES='v6.19 v6.18'
 	$(IN) scripts/compare-queues
 ##
 ## Steps of the above:
-base:		## fetch the tool root and the kernel's tarball into the cache
+base:		## fetch the build tools (a Debian 13) and the kernel's tarball into the cache
 	@scripts/toolroot
 	@scripts/fetch
 kernel: tree	## build the kernel: build/BASE/obj
@@ -83,8 +83,8 @@ clean:		## remove build/; the cache stays
 ## Variables, taken from make's command line only:
 ##   BASE=v6.18                the kernel: one of configs/*.base, v6.19 by default
 ##   CONFIG='debug ...'        add configs/debug.config to the kernel, built beside the plain one
-##   BOOT='retbleed=stuff'     add to the guest's command line
-##   KERNEL=~/linux REV=v6.19  apply the series of BASE to a worktree of your own repository instead
+##   BOOT='retbleed=stuff'     add to the guest's kernel command line
+##   KERNEL=~/linux REV=v6.19  use this commit of your repository instead of BASE
 ##   CPUS=2 MEM=2G             processors and memory of the guest
 ##   JOBS=2                    compilers at once; all processors by default
 ##   V=1                       show the commands

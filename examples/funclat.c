@@ -27,7 +27,7 @@ static const char usage[] =
 "  -t, --min TIME           show each call that takes at least TIME, with arguments and return\n"
 "                           value; 0 is every call\n"
 "  -k, --stack              with -t: show the kernel stack of each call, up to 32 frames\n"
-"  -x, --failed             count and show only calls that failed: that returned a negative error\n"
+"  -x, --failed             count and show only calls that returned a negative error\n"
 "  -F, --each               a histogram for each function\n"
 "      --string SIZE        with -t: show up to SIZE bytes of a string (default: 64)\n"
 "      --buffer SIZE        with -t: room for calls that are not printed yet (default: 1M); K and\n"
@@ -38,14 +38,15 @@ TRACE_USAGE("default: once, at the end")
 "the calls are (powers of two), the longest call, the sum. Calls in flight when funclat starts\n"
 "are not counted. Calls that the recursion guard skipped are reported at the end.\n"
 "\n"
-"Arguments are those at the entry. Strings (const char *) are read at the return: three of a call\n"
-"at most, further ones are shown as pointers. A function has room for four programs like this.\n"
+"Arguments are those at the entry. Strings (const char *) are read at the return: at most three\n"
+"per call, further ones are shown as pointers. A function takes at most four sessions with a\n"
+"cookie, such as those of funclat and inflight.\n"
 "\n"
 "Examples:\n"
 "  funclat vfs_read                  reads of all processes, until Ctrl-C\n"
-"  funclat -d 10 -F 'vfs_*'          ten seconds of the file system's front door\n"
+"  funclat -d 10 -F 'vfs_*'          ten seconds of file system calls\n"
 "  funclat -t 20ms -k -p 1234 do_filp_open\n"
-"                                    slow opens of process 1234, and who asked for them\n"
+"                                    slow opens of process 1234, and their stacks\n"
 "  funclat -x -t 0 -n nginx do_sys_openat2\n"
 "                                    files that nginx fails to open\n"
 "  funclat -i 1 -T ext4:ext4_sync_file\n"
@@ -95,7 +96,7 @@ static int words(const struct btf *btf, __u32 type)
 	return btf__resolve_size(btf, type) > 8 ? 2 : 1;
 }
 
-/* Arguments: const char * only. What else a char * points to is for the function to fill. */
+/* Of the arguments only const char *: another char * is often a buffer for the function to fill. */
 static bool is_string(const struct btf *btf, __u32 type, bool returned)
 {
 	const struct btf_type *t = plain_type(btf, type);
@@ -112,7 +113,7 @@ static bool is_string(const struct btf *btf, __u32 type, bool returned)
 	       !strcmp(btf__name_by_offset(btf, t->name_off), "char");
 }
 
-/* How many bytes of the return value may be a negative error; 0: it is none */
+/* The size of the return value if it may be a negative error, else 0 */
 static int error_size(const struct trace_func *f)
 {
 	const struct btf_type *proto = trace_proto(f), *t;
@@ -290,7 +291,7 @@ static void print_stack(const struct event *e)
 		printf(trace_opts.json ? "\"" : "\n");
 	}
 	if (depth == MAX_DEPTH && !trace_opts.json)
-		printf("%28s... (%d frames are the most)\n", "", MAX_DEPTH);
+		printf("%28s... (only the first %d frames)\n", "", MAX_DEPTH);
 }
 
 static void print_json_event(const struct trace_func *f, const struct event *e,
@@ -372,7 +373,7 @@ static void add(struct stats *sum, const struct stats *s, int sign)
 		sum->slots[i] += sign * s->slots[i];
 }
 
-/* What came since the last time, on all CPUs. The calls in flight are those of all times. */
+/* The calls since the last report, on all CPUs, and all calls that are in flight. */
 static struct row since_last(int func)
 {
 	struct row row = { .func = func };

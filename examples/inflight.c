@@ -19,14 +19,14 @@ static const char usage[] =
 "\n"
 "What to show:\n"
 "  -o, --oldest COUNT       list the COUNT oldest calls (default: 5)\n"
-"  -k, --stack              show where the thread of each listed call is now\n"
+"  -k, --stack              show the current kernel stack of the thread of each listed call\n"
 "      --calls COUNT        keep COUNT calls for the list (default: 16384); more are only counted\n"
 TRACE_USAGE("default: 1s")
 "\n"
 "The table: calls in flight, calls that entered since the last report. Calls in flight when\n"
 "inflight starts are not counted. Calls that the recursion guard skipped are reported at the end.\n"
-"The call of a thread that ends in a function stays: it never returns. A function has room for\n"
-"four programs like this.\n"
+"If a thread exits in a function, its call stays in the table: it never returns. A function takes\n"
+"at most four sessions with a cookie, such as those of funclat and inflight.\n"
 "\n"
 "Examples:\n"
 "  inflight hrtimer_nanosleep        who sleeps, and for how long so far\n"
@@ -72,8 +72,8 @@ static __u64 load(const unsigned long long *value)
 }
 
 /*
- * entered - returned, as it was at one moment: when nothing returned meanwhile. If there is no such
- * moment, nearly so.
+ * entered - returned. Both are read again until no call has returned in between: then they belong
+ * together. If that never happens, the difference is nearly right.
  */
 static struct row read_gauge(int func)
 {
@@ -105,7 +105,7 @@ static bool in_flight(const struct listed *l)
 	return load(&calls[l->slot].since) == l->call.since;
 }
 
-/* Whether there is a call in this slot. What was read is of one call if that is in flight after. */
+/* Returns whether a call is in this slot. The copy is good if the call is still in flight then. */
 static bool read_call(__u32 slot, struct listed *l)
 {
 	__u64 since = load(&calls[slot].since);
@@ -165,7 +165,7 @@ static void print_stack(const struct listed *l)
 	}
 }
 
-/* Whoever may open it may not be allowed to read it: that takes CAP_SYS_ADMIN. */
+/* To open the file is not enough: reading it needs CAP_SYS_ADMIN. */
 static bool can_read_stacks(void)
 {
 	FILE *f = fopen("/proc/self/stack", "re");

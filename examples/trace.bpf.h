@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: (LGPL-2.1 OR BSD-2-Clause) */
-/* Whether a call is one of those that the tool looks at. */
+/* Decides whether the tool traces a call. */
 #ifndef TRACE_BPF_H
 #define TRACE_BPF_H
 
 #include "trace_filter.h"
 
 const volatile struct trace_filter trace_filter;
-bool trace_ended;		/* calls that enter from now on do not count */
+bool trace_ended;		/* set by the tool: later calls are not counted */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_CGROUP_ARRAY);

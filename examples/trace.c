@@ -157,7 +157,7 @@ static void add_pid(const char *text)
 	struct trace_filter *filter = &trace_opts.filter;
 
 	if (filter->nr_pids == TRACE_MAX_PIDS)
-		trace_misuse("-p %s: one more than %d", text, TRACE_MAX_PIDS);
+		trace_misuse("-p %s: -p can be given %d times at most", text, TRACE_MAX_PIDS);
 	filter->pids[filter->nr_pids++] = trace_number_option("-p", text, 1, MAX_PID);
 }
 
@@ -168,7 +168,7 @@ static void add_comm(const char *text)
 	if (!*text || strlen(text) >= TRACE_COMM_SIZE)
 		trace_misuse("-n %s: not a name of 1 to %d characters", text, TRACE_COMM_SIZE - 1);
 	if (filter->nr_comms == TRACE_MAX_COMMS)
-		trace_misuse("-n %s: one more than %d", text, TRACE_MAX_COMMS);
+		trace_misuse("-n %s: -n can be given %d times at most", text, TRACE_MAX_COMMS);
 	strcpy(filter->comms[filter->nr_comms++].text, text);
 }
 
@@ -378,11 +378,11 @@ static void report_periodically(const struct trace_tool *tool)
 	}
 }
 
-/* The last report is of the moment when calls stop to count. Detaching takes longer. */
+/* Calls stop to count at one moment, before the programs are detached, which takes longer. */
 static void report_end(const struct trace_tool *tool)
 {
 	__atomic_store_n(tool->ended, true, __ATOMIC_SEQ_CST);
-	/* Programs that run by now are through when this returns */
+	/* Programs that are running now have ended when this returns. */
 	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
 		trace_note("membarrier: %s: the last report may miss calls that end just now",
 			   strerror(errno));

@@ -60,11 +60,11 @@ enum { TRACE_JSON = 256, TRACE_DRY_RUN, TRACE_FIRST_OPT };
 /* INTERVAL: what happens without -i */
 #define TRACE_USAGE(interval) \
 "\n" \
-"Which calls (default: all but its own; a call must match all that is given):\n" \
-"  -p, --pid PID            calls of this process or thread, by its number outside of\n" \
-"                           containers; up to 32 times\n" \
-"  -n, --comm NAME          calls of threads with this name of up to 15 characters; up to 8\n" \
-"                           times\n" \
+"Which calls (default: all but the tool's own; -p, -n and -c must all match):\n" \
+"  -p, --pid PID            calls of this process or thread, by its ID on the host; may be\n" \
+"                           given up to 32 times\n" \
+"  -n, --comm NAME          calls of threads with this name (at most 15 characters); may be\n" \
+"                           given up to 8 times\n" \
 "  -c, --cgroup PATH        calls of tasks in this cgroup (v2) or below it; PATH may be\n" \
 "                           relative to /sys/fs/cgroup\n" \
 "\n" \
@@ -79,7 +79,7 @@ enum { TRACE_JSON = 256, TRACE_DRY_RUN, TRACE_FIRST_OPT };
 "  -V, --version            show the version\n" \
 "  -h, --help               show this text\n" \
 "\n" \
-"TIME is a number with the unit ns, us, ms or s. For -i and -d the unit may be left out: s.\n"
+"TIME is a number with the unit ns, us, ms or s. For -i and -d the default unit is s.\n"
 
 /* Each prints one line that begins with the tool's name; trace_misuse() exits. */
 void trace_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -94,7 +94,7 @@ __u64 trace_size_option(const char *name, const char *text, __u64 min, __u64 max
 
 /* What a tool runs */
 struct trace_tool {
-	const char *what;		/* it does, to the functions */
+	const char *what;		/* what the tool does: the first words of its output */
 	const struct bpf_program *prog;
 	const struct bpf_map *cgroup;
 	bool *ended;
@@ -111,7 +111,7 @@ int trace_find_funcs(char **names, int count, const char *(*unfit)(const struct 
 int trace_prepare(struct bpf_object *obj);
 int trace_run(const struct trace_tool *tool);
 
-/* Frees all of the above, after the last program is detached. */
+/* Frees all of the above. Call it after the last program is detached. */
 void trace_destroy(void);
 
 const struct btf_type *trace_proto(const struct trace_func *f);
@@ -124,7 +124,7 @@ void trace_print_json_time(__u64 ktime);
 void trace_print_json_string(const char *text, size_t len);
 void trace_print_symbol(__u64 address);
 
-/* Among the files trace*.c */
+/* Shared by the files trace*.c only */
 extern volatile sig_atomic_t trace_stopped;	/* by a signal */
 void trace_fail_memory(void) __attribute__((noreturn));
 void *trace_grow(void *list, size_t count, size_t size);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (LGPL-2.1 OR BSD-2-Clause) */
-/* Which calls the tools look at, as the tools tell their programs. */
+/* Which calls a tool traces. The tool sets it, its BPF program reads it. */
 #ifndef TRACE_FILTER_H
 #define TRACE_FILTER_H
 

@@ -95,7 +95,7 @@ static bool read_filter_file(const char *path)
 	return nr_symbols;
 }
 
-/* All that could be traced. Where ftrace does not tell, all that has BTF. */
+/* All functions that can be traced. If ftrace's list can't be read, all that have BTF. */
 static void read_symbols(void)
 {
 	const struct btf *btf;
@@ -150,7 +150,7 @@ static int module_btf_fd(const char *name)
 }
 
 static const char no_prototype[] =
-	"no prototype in BTF: the compiler changed its arguments, or others have its name";
+	"no prototype in BTF: the compiler changed its arguments, or other functions have its name";
 
 /* Returns why not, or NULL. */
 static const char *add_func(const struct symbol *s, bool wanted,
@@ -239,16 +239,16 @@ static int find(char *pattern, const char *(*unfit)(const struct trace_func *f))
 	if (!found)
 		return fail_not_found(pattern);
 	if (over && !glob)
-		return trace_fail("%s: one more than %d functions", pattern, TRACE_MAX_FUNCS);
+		return trace_fail("%s: more than %d functions in all", pattern, TRACE_MAX_FUNCS);
 	if (over)
-		trace_note("%s: matches %zu functions, %d are the most; left out: "
+		trace_note("%s: matches %zu functions, the limit is %d; left out: "
 			   "the %zu from %s to %s", pattern, found, TRACE_MAX_FUNCS, over, first,
 			   last);
 	return 0;
 }
 
 static const char not_permitted[] =
-	"not permitted: takes CAP_BPF and CAP_PERFMON (root has them)";
+	"not permitted: needs CAP_BPF and CAP_PERFMON (root has them)";
 
 /*
  * A trial load tells whether there are sessions. The kernel's BTF does not: the attach type has its
@@ -310,7 +310,7 @@ int trace_find_funcs(char **names, int count, const char *(*unfit)(const struct 
 
 /* Sessions. One program is loaded once for each function: the instructions that libbpf prepared. */
 
-/* The line in the verifier's log that gives the reason: the last but its statistics. */
+/* The line in the verifier's log that gives the reason: the last one before its statistics. */
 static const char *refusal(char *log, int err)
 {
 	char *line, *reason = NULL;
@@ -341,8 +341,9 @@ static const char *load_func(struct trace_func *f, const struct bpf_program *pro
 		btf_fd = module_btf_fd(f->name);
 		*colon = ':';
 		if (btf_fd < 0)
-			return errno == EPERM ? "not permitted: a module takes CAP_SYS_ADMIN too" :
-						"module gone";
+			return errno == EPERM ?
+			       "not permitted: a module's function needs CAP_SYS_ADMIN too" :
+			       "module gone";
 		opts.attach_btf_obj_fd = btf_fd;
 	}
 	f->prog = bpf_prog_load(BPF_PROG_TYPE_TRACING, bpf_program__name(prog), "Dual BSD/GPL",
@@ -364,8 +365,8 @@ static const char *attach_func(struct trace_func *f, __u64 cookie)
 		return "no room (E2BIG): it has four sessions with a cookie, "
 		       "or as many programs as it can have";
 	case EBUSY:
-		return "busy: something else than BPF has its own jump there, "
-		       "or ftrace does not know it";
+		return "busy: something other than BPF is hooked there, "
+		       "or ftrace does not know the function";
 	default:
 		return strerror(-f->link);
 	}
@@ -412,7 +413,7 @@ int trace_attach_funcs(const struct trace_tool *tool)
 	return trace_nr_funcs || trace_stopped ? 0 : trace_fail("no function left to trace");
 }
 
-/* Tells of the calls that the programs did not see. */
+/* Also reports how many calls the recursion guard skipped. */
 void trace_detach_funcs(void)
 {
 	struct bpf_prog_info info;

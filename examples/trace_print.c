@@ -100,7 +100,7 @@ static void read_ksyms(void)
 		fclose(f);
 	qsort(ksyms, nr_ksyms, sizeof(*ksyms), by_address);
 	if (!nr_ksyms)
-		trace_note("stacks have addresses only: /proc/kallsyms takes CAP_SYSLOG");
+		trace_note("stacks have addresses only: /proc/kallsyms needs CAP_SYSLOG");
 }
 
 void trace_print_symbol(__u64 address)
