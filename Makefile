@@ -3,18 +3,20 @@
 
 # Only the command line sets these. A user's shell may have variables of the same names for other
 # reasons.
-OPTIONS := BARE B BOOT CMD CONFIG CPUS FUNC JOBS KERNEL MEM MINUTES REV SEED T V
+OPTIONS := BARE B BASE BASES BOOT CMD CONFIG CPUS FROM FUNC JOBS KERNEL MEM MINUTES REV SEED T V
 unset_unless_given = $(if $(filter command,$(origin $(1))),,$(eval override $(1) :=))
 $(foreach option,$(OPTIONS),$(call unset_unless_given,$(option)))
 # The guest's shell expands $ in CMD, make does not
 override CMD := $(value CMD)
+# scripts/common.sh says which base is the reference
+override BASE := $(or $(BASE),$(shell sed -n 's/^reference=\([^ ]*\).*/\1/p' scripts/common.sh))
 export $(OPTIONS)
 
 IN := @scripts/enter
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-debug test-full stress bench steps shell vm
-.PHONY: base tree kernel selftests examples series check clean
+.PHONY: base tree kernel selftests examples series check port compare touched clean
 
 # The lines that begin with ##, and each target whose line ends with one
 help:
@@ -37,10 +39,10 @@ test-debug:	## run make test on kernels with KASAN, lockdep and kmemleak (4 GB o
 	@$(MAKE) --no-print-directory test CONFIG=debug
 	@$(MAKE) --no-print-directory test CONFIG='debug preempt_none'
 test-full: tree	## run all of test_progs without and with the patches, show what differs
-	@rm -f build/linux-*-bare/log/test-full build/v6.19/log/test-full
-	-@$(MAKE) --no-print-directory test CONFIG=full KERNEL=build/v6.19/linux REV=base BARE=1
+	@rm -f build/linux-*-bare/log/test-full build/$(BASE)/log/test-full
+	-@$(MAKE) --no-print-directory test CONFIG=full KERNEL=build/$(BASE)/linux REV=base BARE=1
 	-@$(MAKE) --no-print-directory test CONFIG=full
-	@scripts/compare build/linux-*-bare/log/test-full build/v6.19/log/test-full
+	@scripts/compare build/linux-*-bare/log/test-full build/$(BASE)/log/test-full
 stress: selftests	## attach and detach while functions run [MINUTES=10] [SEED=number]
 	$(IN) scripts/stress
 bench: kernel	## count the instructions that programs add to a call
@@ -49,30 +51,40 @@ steps: kernel	## count the instructions of one call, by function [B=fsession]
 	$(IN) scripts/steps
 ##
 ## To change the series:
-tree: base	## make the tree: build/v6.19/linux, a commit for each patch
+tree: base	## make the tree: build/BASE/linux, a commit for each patch
 	$(IN) scripts/tree
-series: base	## write patches/v6.19 from the commits of the tree
+series: base	## write patches/BASE from the commits of the tree
 	$(IN) scripts/series
 check: kernel	## apply the patches one after the other, check each
 	$(IN) scripts/check
+port:		## carry the series from FROM to BASE: FROM=v6.19 BASE=v6.18
+	@$(MAKE) --no-print-directory tree BASE=$${FROM:?is missing: make port FROM=v6.19 BASE=v6.18}
+	@$(MAKE) --no-print-directory base
+	$(IN) scripts/port
+compare:	## show what differs between two queues: BASES='v6.19 v6.18'
+	@for base in $(BASES); do $(MAKE) --no-print-directory tree BASE=$$base || exit; done
+	$(IN) scripts/compare-queues
 ##
 ## Steps of the above:
 base:		## fetch the build tools (a Debian 13) and the kernel's tarball into the cache
 	@scripts/toolroot
 	@scripts/fetch
-kernel: tree	## build the kernel: build/v6.19/obj
+kernel: tree	## build the kernel: build/BASE/obj
 	$(IN) scripts/kernel
-selftests: kernel	## build test_progs: build/v6.19/selftests
+touched: tree	## compile only the files that the series touches
+	$(IN) scripts/kernel touched
+selftests: kernel	## build test_progs: build/BASE/selftests
 	$(IN) scripts/selftests
-examples: kernel	## build the tools: build/v6.19/examples
+examples: kernel	## build the tools: build/BASE/examples
 	$(IN) scripts/examples
 clean:		## remove build/; the cache stays
 	@scripts/clean
 ##
 ## Variables, taken from make's command line only:
+##   BASE=v6.18                the kernel: one of configs/*.base, v6.19 by default
 ##   CONFIG='debug ...'        add configs/debug.config to the kernel, built beside the plain one
 ##   BOOT='retbleed=stuff'     add to the guest's kernel command line
-##   KERNEL=~/linux REV=v6.19  use this commit of your repository instead of Linux 6.19
+##   KERNEL=~/linux REV=v6.19  use this commit of your repository instead of BASE
 ##   CPUS=2 MEM=2G             processors and memory of the guest
 ##   JOBS=2                    compilers at once; all processors by default
 ##   V=1                       show the commands

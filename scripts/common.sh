@@ -5,18 +5,24 @@ set -eu
 
 top=$(cd "${0%/*}/.." && pwd -P)
 cache=${XDG_CACHE_HOME:-${HOME:?is not set}/.cache}/fsession
-queue=$top/patches/v6.19
-prefix='PATCH 6.19' # of the patches' subjects
+reference=v6.19 # the queue that is changed first; the others are ports of it
+release=${BASE:-$reference}
+queue=$top/patches/$release
+prefix="PATCH ${release#v}" # of the patches' subjects
+mark="[ ${release#v}:" # of the note in a patch's message that says what was adapted
 
 die() {
 	printf 'fsession: %s\n' "$*" >&2
 	exit 1
 }
 
+base_file=$top/configs/$release.base
+[ -e "$base_file" ] || die "BASE=$release: there is no configs/$release.base"
+
 # What the commands leave behind: one folder a base. KERNEL and REV name a base of the user's own;
 # with BARE=1 it stays bare.
 get_build_dir() {
-	[ "${KERNEL-}" ] || { echo "$top/build/v6.19"; return; }
+	[ "${KERNEL-}" ] || { echo "$top/build/$release"; return; }
 	rev=$(git -C "$KERNEL" rev-parse -q --verify --short=12 "${REV:-HEAD}^{commit}") ||
 		die "KERNEL=$KERNEL: no commit ${REV:-HEAD} there"
 	echo "$top/build/$(basename "$KERNEL")-$rev${BARE:+-bare}"
@@ -80,15 +86,15 @@ get_base_commit() {
 	cat "$1/base" 2>/dev/null || git -C "$1/linux" rev-parse refs/tags/base
 }
 
-# The queue without its cover letter, in order.
+# list_patches [QUEUE]: without its cover letter, in order
 list_patches() {
-	[ -z "${BARE-}" ] || return 0
-	find "$queue" -name '0*.patch' ! -name '0000-*' | sort
+	[ -z "${BARE-}" ] && [ -d "${1-$queue}" ] || return 0
+	find "${1-$queue}" -name '0*.patch' ! -name '0000-*' | sort
 }
 
-# The queue's state, as one word.
+# hash_queue QUEUE: its state, as one word
 hash_queue() {
-	list_patches | xargs cat -- /dev/null | sha256sum | cut -d' ' -f1
+	list_patches "$1" | xargs cat -- /dev/null | sha256sum | cut -d' ' -f1
 }
 
 # apply_patches DIR PATCH...: one commit each on DIR's HEAD; scripts/enter sets the committer, so
@@ -124,6 +130,9 @@ export_commits() {
 		-o "$3" "$2..HEAD"
 }
 
+# Of a commit's message: the lines from $mark to the closing bracket
+print_note() { awk -v mark="$mark" 'index($0, mark) == 1 { on = 1 } on; on && /\]$/ { exit }'; }
+
 # make_selftests TREE OBJ OUTPUT ARG...: make, in the tree's BPF selftests, for the kernel in OBJ
 make_selftests() {
 	build_pahole_libbpf "${1%/linux}"
@@ -151,3 +160,7 @@ build_pahole_libbpf() {
 		"$1/libbpf/libbpf.so"
 	export LD_LIBRARY_PATH="$1/libbpf"
 }
+
+# list_lacking KIND [RELEASE]: what a base lacks, as configs/BASE.base says: options, patches or
+# tests. An option and a test have their reason behind them.
+list_lacking() { sed -n "s/^without $1 //p" "$top/configs/${2-$release}.base"; }
