@@ -14,7 +14,7 @@
 struct stats {
 	unsigned long long entries;
 	unsigned long long returns;
-	unsigned long long calls;	/* the returns that count: with -x those that failed */
+	unsigned long long calls;	/* finished calls; with -x only failed ones */
 	unsigned long long total;
 	unsigned long long longest;
 	unsigned long long lost;	/* slow calls that found no room in the ring buffer */

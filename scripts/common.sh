@@ -161,6 +161,6 @@ build_pahole_libbpf() {
 	export LD_LIBRARY_PATH="$1/libbpf"
 }
 
-# list_lacking KIND [RELEASE]: what a base lacks, as configs/BASE.base says: options, patches or
-# tests. An option and a test have their reason behind them.
-list_lacking() { sed -n "s/^without $1 //p" "$top/configs/${2-$release}.base"; }
+# list_lacking KIND: the options or tests that the base lacks, as configs/BASE.base says, each with
+# the reason
+list_lacking() { sed -n "s/^without $1 //p" "$base_file"; }
