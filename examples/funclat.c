@@ -281,17 +281,31 @@ static void print_returned(const struct trace_func *f, const struct event *e, co
 		print_value(f->btf, trace_proto(f)->type, &value);
 }
 
-static void print_stack(const struct event *e)
+/* Where a trampoline is called and not jumped to, the first frame is the function's own: the
+ * instruction behind the call, one of the first instructions.
+ */
+static bool is_own_frame(const struct trace_func *f, __u64 address)
+{
+	const char *colon = strchr(f->name, ':');
+	__u64 offset;
+	const char *symbol = trace_find_symbol(address, &offset);
+
+	return symbol && offset < 16 && !strcmp(symbol, colon ? colon + 1 : f->name);
+}
+
+static void print_stack(const struct trace_func *f, const struct event *e)
 {
 	int i, depth = e->stack_size / 8;
+	int first = depth > 0 && is_own_frame(f, e->stack[0]);
 
-	for (i = 0; i < depth; i++) {
-		printf(trace_opts.json ? "%s\"" : "%28s", !trace_opts.json ? "" : i ? "," : "");
+	for (i = first; i < depth; i++) {
+		printf(trace_opts.json ? "%s\"" : "%28s",
+		       !trace_opts.json ? "" : i > first ? "," : "");
 		trace_print_symbol(e->stack[i]);
 		printf(trace_opts.json ? "\"" : "\n");
 	}
 	if (depth == MAX_DEPTH && !trace_opts.json)
-		printf("%28s... (only the first %d frames)\n", "", MAX_DEPTH);
+		printf("%28s... (only the first %d frames)\n", "", MAX_DEPTH - first);
 }
 
 static void print_json_event(const struct trace_func *f, const struct event *e,
@@ -310,7 +324,7 @@ static void print_json_event(const struct trace_func *f, const struct event *e,
 	}
 	if (opts.stacks) {
 		printf(",\"stack\":[");
-		print_stack(e);
+		print_stack(f, e);
 		putchar(']');
 	}
 	printf("}\n");
@@ -340,7 +354,7 @@ static void print_text_event(const struct trace_func *f, const struct event *e,
 		print_returned(f, e, strings, lengths);
 	}
 	putchar('\n');
-	print_stack(e);
+	print_stack(f, e);
 }
 
 static int print_event(void *ctx, void *data, size_t size)

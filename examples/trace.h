@@ -122,6 +122,8 @@ const char *trace_time_text(__u64 ns);
 void trace_print_clock(__u64 ktime);
 void trace_print_json_time(__u64 ktime);
 void trace_print_json_string(const char *text, size_t len);
+/* NULL: no symbol is known, and *offset is the address. */
+const char *trace_find_symbol(__u64 address, __u64 *offset);
 void trace_print_symbol(__u64 address);
 
 /* Shared by the files trace*.c only */

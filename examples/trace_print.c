@@ -103,7 +103,7 @@ static void read_ksyms(void)
 		trace_note("stacks have addresses only: /proc/kallsyms needs CAP_SYSLOG");
 }
 
-void trace_print_symbol(__u64 address)
+const char *trace_find_symbol(__u64 address, __u64 *offset)
 {
 	static bool tried;
 	size_t low = 0, high;
@@ -119,10 +119,16 @@ void trace_print_symbol(__u64 address)
 		else
 			high = middle;
 	}
-	if (low)
-		printf("%s+0x%llx", ksyms[low - 1].name, address - ksyms[low - 1].address);
-	else
-		printf("0x%llx", address);
+	*offset = low ? address - ksyms[low - 1].address : address;
+	return low ? ksyms[low - 1].name : NULL;
+}
+
+void trace_print_symbol(__u64 address)
+{
+	__u64 offset;
+	const char *name = trace_find_symbol(address, &offset);
+
+	printf("%s%s0x%llx", name ? name : "", name ? "+" : "", offset);
 }
 
 void trace_free_ksyms(void)
