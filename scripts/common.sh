@@ -16,9 +16,9 @@ die() {
 	exit 1
 }
 
-# ARCH is the guest's architecture: this machine's own, if it is not set. Whatever differs between
-# two architectures is here, in configs/*.arch and in configs/*.config. ARCH and CROSS_COMPILE become
-# what the Makefiles of the kernel and its tools expect.
+# ARCH is the guest's architecture, by default this machine's. Whatever differs between two is here,
+# in configs/*.arch and in configs/*.config. ARCH and CROSS_COMPILE become what the Makefiles of the
+# kernel and its tools expect.
 case ${ARCH:-$(uname -m)} in
 x86 | x86_64)
 	ARCH=x86
