@@ -3,7 +3,8 @@
 
 # Only the command line sets these. A user's shell may have variables of the same names for other
 # reasons.
-OPTIONS := BARE B BASE BASES BOOT CMD CONFIG CPUS FROM FUNC JOBS KERNEL MEM MINUTES REV SEED T V
+OPTIONS := ARCH BARE B BASE BASES BOOT CMD CONFIG CPUS FROM FUNC JOBS KERNEL MEM MINUTES REV SEED \
+	T V
 unset_unless_given = $(if $(filter command,$(origin $(1))),,$(eval override $(1) :=))
 $(foreach option,$(OPTIONS),$(call unset_unless_given,$(option)))
 # The guest's shell expands $ in CMD, make does not
@@ -39,10 +40,10 @@ test-debug:	## run make test on kernels with KASAN, lockdep and kmemleak (4 GB o
 	@$(MAKE) --no-print-directory test CONFIG=debug
 	@$(MAKE) --no-print-directory test CONFIG='debug preempt_none'
 test-full: tree	## run all of test_progs without and with the patches, show what differs
-	@rm -f build/linux-*-bare/log/test-full build/$(BASE)/log/test-full
+	@rm -f build/linux-*-bare/log/test*-full build/$(BASE)/log/test*-full
 	-@$(MAKE) --no-print-directory test CONFIG=full KERNEL=build/$(BASE)/linux REV=base BARE=1
 	-@$(MAKE) --no-print-directory test CONFIG=full
-	@scripts/compare build/linux-*-bare/log/test-full build/$(BASE)/log/test-full
+	@scripts/compare build/linux-*-bare build/$(BASE)
 stress: selftests	## attach and detach while functions run [MINUTES=10] [SEED=number]
 	$(IN) scripts/stress
 bench: kernel	## count the instructions that programs add to a call
@@ -81,6 +82,7 @@ clean:		## remove build/; the cache stays
 	@scripts/clean
 ##
 ## Variables, taken from make's command line only:
+##   ARCH=arm64                the guest's architecture, x86_64 or arm64; yours by default
 ##   BASE=v6.18                the kernel: one of configs/*.base, v6.19 by default
 ##   CONFIG='debug ...'        add configs/debug.config to the kernel, built beside the plain one
 ##   BOOT='retbleed=stuff'     add to the guest's kernel command line

@@ -16,6 +16,43 @@ die() {
 	exit 1
 }
 
+# ARCH is the guest's architecture, by default this machine's. Whatever differs between two is here,
+# in configs/*.arch and in configs/*.config. ARCH and CROSS_COMPILE become what the Makefiles of the
+# kernel and its tools expect.
+case ${ARCH:-$(uname -m)} in
+x86 | x86_64)
+	ARCH=x86
+	arch=x86_64
+	arch_suffix=
+	debian_arch=amd64
+	triplet=x86_64-linux-gnu
+	image=bzImage
+	console=ttyS0
+	qemu='qemu-system-x86_64 -machine pc'
+	qemu_package=qemu-system-x86
+	emulated_cpu=max
+	tcg_threads=single
+	;;
+arm64 | aarch64)
+	ARCH=arm64
+	arch=arm64
+	arch_suffix=-arm64
+	debian_arch=arm64
+	triplet=aarch64-linux-gnu
+	image=Image
+	console=ttyAMA0
+	qemu='qemu-system-aarch64 -machine virt,gic-version=max'
+	qemu_package=qemu-system-arm
+	emulated_cpu=max,pauth-impdef=on # the architecture's own hash is slow to emulate
+	tcg_threads=multi
+	;;
+*) die "ARCH=${ARCH:-$(uname -m)}: x86_64 and arm64 are supported" ;;
+esac
+CROSS_COMPILE=
+[ "$(uname -m)" = "${triplet%%-*}" ] || CROSS_COMPILE=$triplet-
+export ARCH CROSS_COMPILE
+arch_file=$top/configs/$arch.arch
+
 base_file=$top/configs/$release.base
 [ -e "$base_file" ] || die "BASE=$release: there is no configs/$release.base"
 
@@ -30,7 +67,7 @@ get_build_dir() {
 
 # add_flavour NAME: the name of what belongs to one kernel. CONFIG names fragments of configs/ that
 # this kernel has on top.
-add_flavour() { echo "$1${CONFIG:+-$(echo "$CONFIG" | tr ' ' -)}"; }
+add_flavour() { echo "$1$arch_suffix${CONFIG:+-$(echo "$CONFIG" | tr ' ' -)}"; }
 
 # run_step NAME TEXT LOG CMD...: one line that says what is done and how long it took, the details
 # in LOG. V=1 shows them instead.
@@ -110,6 +147,14 @@ apply_patches() {
 	}
 }
 
+# list_touched TREE BASE: the objects of the files that the commits change, without those of other
+# architectures
+list_touched() {
+	git -C "$1" diff --name-only "$2" HEAD -- ':!tools' |
+		awk -F / -v arch="$ARCH" '
+			sub(/\.c$/, ".o") && ($1 != "arch" || $2 == arch)'
+}
+
 # export_commits TREE BASE DIR: the tree's commits as mails, one file a commit. Whatever could
 # differ between two machines is fixed.
 export_commits() {
@@ -143,7 +188,7 @@ make_selftests() {
 		O="$kernel" \
 		VMLINUX_BTF="$kernel/vmlinux" \
 		OUTPUT="$output" \
-		CC='ccache gcc' \
+		CC="ccache ${CROSS_COMPILE}gcc" \
 		HOSTCC='ccache gcc' \
 		SKIP_DOCS=1 \
 		V="${V:-0}" \
@@ -155,12 +200,14 @@ make_selftests() {
 build_pahole_libbpf() {
 	mkdir -p "$1/libbpf"
 	make -s --no-print-directory -C "$1/linux/tools/lib/bpf" -j"$JOBS" \
+		ARCH= \
+		CROSS_COMPILE= \
 		CC='ccache gcc' \
 		OUTPUT="$1/libbpf/" \
 		"$1/libbpf/libbpf.so"
 	export LD_LIBRARY_PATH="$1/libbpf"
 }
 
-# list_lacking KIND: the options or tests that the base lacks, as configs/BASE.base says, each with
-# the reason
-list_lacking() { sed -n "s/^without $1 //p" "$base_file"; }
+# list_lacking KIND: the options or tests that the base or the architecture lacks, as
+# configs/BASE.base and configs/ARCH.arch say, each with the reason
+list_lacking() { cat "$base_file" "$arch_file" | sed -n "s/^without $1 //p"; }

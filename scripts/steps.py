@@ -12,6 +12,12 @@ import time
 import gdb
 
 FUNC = 'bpf_get_numa_node_id'
+# Of ARCH: its name for gdb, the stack pointer, the program counter, and where a function finds its
+# return address, on the stack or in a register
+NAME, SP, PC, LINK = {
+    'x86': ('i386:x86-64', 'rsp', 'rip', None),
+    'arm64': ('aarch64', 'sp', 'pc', 'x30'),
+}[os.environ['ARCH']]
 
 
 def symbols(path):
@@ -42,16 +48,23 @@ def stopped():
     return gdb.selected_inferior().pid != 0
 
 
+def caller():
+    """At the function's first instruction: the return address, and the stack pointer there."""
+    sp = register(SP)
+    if LINK:
+        return register(LINK), sp
+    return int.from_bytes(gdb.selected_inferior().read_memory(sp, 8), 'little'), sp + 8
+
+
 def call(address):
     """The instructions from a call of the function to its return."""
     gdb.execute(f'thbreak *{address:#x}')
     if not stopped():
         raise gdb.error(f'this benchmark does not call {FUNC}()')
-    sp = register('rsp')
-    back = int.from_bytes(gdb.selected_inferior().read_memory(sp, 8), 'little')
+    back = caller()
     way = []
-    while (register('rip'), register('rsp')) != (back, sp + 8):
-        way.append(register('rip'))
+    while (register(PC), register(SP)) != back:
+        way.append(register(PC))
         gdb.execute('stepi')
     return way
 
@@ -96,7 +109,7 @@ def main():
 
 
 gdb.execute('set pagination off')
-gdb.execute('set architecture i386:x86-64')
+gdb.execute('set architecture ' + NAME)
 try:
     main()
 except Exception as why:
