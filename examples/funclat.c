@@ -575,7 +575,7 @@ static int set_up(struct funclat_bpf *skel, struct ring_buffer **events)
 	if (opts.slow_ns != NEVER)
 		bpf_map__set_max_entries(skel->maps.events, opts.buffer_size);
 
-	if (trace_prepare(skel->obj))
+	if (trace_load(skel->obj))
 		return 1;
 	stats = trace_map_memory(skel->maps.stats);
 	if (!stats)

@@ -287,7 +287,7 @@ static int set_up(struct inflight_bpf *skel)
 	bpf_map__set_max_entries(skel->maps.gauges, trace_nr_funcs);
 	bpf_map__set_max_entries(skel->maps.calls, opts.max_calls);
 
-	if (trace_prepare(skel->obj))
+	if (trace_load(skel->obj))
 		return 1;
 	gauges = trace_map_memory(skel->maps.gauges);
 	calls = trace_map_memory(skel->maps.calls);

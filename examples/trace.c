@@ -255,12 +255,16 @@ int trace_init(void)
 	return 0;
 }
 
-int trace_prepare(struct bpf_object *obj)
+int trace_load(struct bpf_object *obj)
 {
-	int err = bpf_object__prepare(obj);
+	struct bpf_program *prog;
+	int err = 0;
 
+	bpf_object__for_each_program(prog, obj)
+		err = err ?: bpf_program__set_attach_target(prog, 0, "vfs_read");
+	err = err ?: bpf_object__load(obj);
 	if (err)
-		return trace_fail("libbpf cannot prepare the program: %s", strerror(-err));
+		return trace_fail("libbpf cannot load the program: %s", strerror(-err));
 	return 0;
 }
 

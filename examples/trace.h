@@ -108,7 +108,11 @@ struct trace_tool {
  * use to the tool, or NULL.
  */
 int trace_find_funcs(char **names, int count, const char *(*unfit)(const struct trace_func *f));
-int trace_prepare(struct bpf_object *obj);
+/*
+ * Makes the maps, and the program's instructions final. What this loads is for vfs_read and never
+ * attached: trace_run() loads the instructions once for each function.
+ */
+int trace_load(struct bpf_object *obj);
 int trace_run(const struct trace_tool *tool);
 
 /* Frees all of the above. Call it after the last program is detached. */

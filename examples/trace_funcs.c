@@ -308,7 +308,8 @@ int trace_find_funcs(char **names, int count, const char *(*unfit)(const struct 
 	return 0;
 }
 
-/* Sessions. One program is loaded once for each function: the instructions that libbpf prepared. */
+/* Sessions. One program is loaded once for each function: the instructions that libbpf has made
+ * final. */
 
 /* The line in the verifier's log that gives the reason: the last one before its statistics. */
 static const char *refusal(char *log, int err)
