@@ -19,7 +19,7 @@ IN := @scripts/enter
 .PHONY: help run test test-debug test-full stress bench steps shell vm
 .PHONY: base tree kernel selftests examples series check port compare touched clean
 
-# The lines that begin with ##, and each target whose line ends with one
+# Prints the lines that begin with ##, and each target with the text after its ##
 help:
 	@sed -n -e 's/^## \{0,1\}//p' -e 's/^\([a-z-]*\):[^#]*## /  \1\t/p' Makefile | expand -t 14
 

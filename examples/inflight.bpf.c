@@ -32,7 +32,7 @@ struct {
 	__type(value, struct call);
 } calls SEC(".maps");
 
-/* Returns the cookie: 1 + its number. */
+/* Returns the cookie: 1 + the index of the struct call. */
 static __always_inline __u64 listed(__u32 func)
 {
 	__u32 key = bpf_get_prandom_u32() % max_calls;

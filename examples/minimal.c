@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: (LGPL-2.1 OR BSD-2-Clause)
-/* What reads take: counts until Ctrl-C, then prints. */
+/* Counts reads and measures how long they take, until Ctrl-C, then prints. */
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>

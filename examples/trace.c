@@ -237,7 +237,7 @@ static int check_pids(void)
 	return 0;
 }
 
-/* Options that only make sense together; what signals and libbpf's messages do */
+/* Checks options against each other, and PIDs. Sets up signals and libbpf's messages. */
 int trace_init(void)
 {
 	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };

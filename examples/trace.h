@@ -109,8 +109,8 @@ struct trace_tool {
  */
 int trace_find_funcs(char **names, int count, const char *(*unfit)(const struct trace_func *f));
 /*
- * Makes the maps, and the program's instructions final. What this loads is for vfs_read and never
- * attached: trace_run() loads the instructions once for each function.
+ * Creates the maps and loads the program once, for vfs_read, to have its instructions relocated.
+ * This one is never attached: trace_run() loads the instructions once for each function.
  */
 int trace_load(struct bpf_object *obj);
 int trace_run(const struct trace_tool *tool);

@@ -125,7 +125,7 @@ static void leave_out(const char *name, const char *reason)
 		trace_note("left out: %s: %s", name, reason);
 }
 
-/* The kernel takes the module of a program's function by the file descriptor of its BTF. */
+/* The kernel finds the module of the traced function by a file descriptor of the module's BTF. */
 static int module_btf_fd(const char *name)
 {
 	struct bpf_btf_info info;
@@ -164,7 +164,7 @@ static const char *add_func(const struct symbol *s, bool wanted,
 	if (!btf)
 		return "its module has no BTF";
 	id = btf__find_by_name_kind(btf, s->name, BTF_KIND_FUNC);
-	/* Of a module's function the BTF may have the kernel's own one with this name */
+	/* A lookup in a module's BTF may find the kernel's own function of this name */
 	if (id < 0 || (s->module && (__u32)id < btf__type_cnt(vmlinux)))
 		return no_prototype;
 	f.id = id;
@@ -308,8 +308,8 @@ int trace_find_funcs(char **names, int count, const char *(*unfit)(const struct 
 	return 0;
 }
 
-/* Sessions. One program is loaded once for each function: the instructions that libbpf has made
- * final. */
+/* Sessions. One program is loaded once for each function: the instructions that libbpf has
+ * relocated. */
 
 /* The line in the verifier's log that gives the reason: the last one before its statistics. */
 static const char *refusal(char *log, int err)

@@ -31,7 +31,7 @@ const char *trace_time_text(__u64 ns)
 	return text;
 }
 
-/* The time since 1970, in ns, that KTIME was */
+/* Converts KTIME (CLOCK_MONOTONIC) to ns since 1970 */
 static __u64 real_time(__u64 ktime)
 {
 	struct timespec t;
@@ -83,7 +83,7 @@ static int by_address(const void *a, const void *b)
 	return x->address > y->address ? 1 : x->address < y->address ? -1 : 0;
 }
 
-/* With the trampolines, so after all programs are attached */
+/* Called after all programs are attached: /proc/kallsyms then has their trampolines. */
 static void read_ksyms(void)
 {
 	FILE *f = fopen("/proc/kallsyms", "re");

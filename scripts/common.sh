@@ -16,9 +16,9 @@ die() {
 	exit 1
 }
 
-# ARCH is the guest's architecture, by default this machine's. Whatever differs between two is here,
-# in configs/*.arch and in configs/*.config. ARCH and CROSS_COMPILE become what the Makefiles of the
-# kernel and its tools expect.
+# ARCH is the guest's architecture, by default this machine's. What differs between architectures is
+# here, in scripts/steps.py, in configs/*.arch and in configs/*.config. ARCH and CROSS_COMPILE become
+# what the Makefiles of the kernel and its tools expect.
 case ${ARCH:-$(uname -m)} in
 x86 | x86_64)
 	ARCH=x86
@@ -118,7 +118,7 @@ require_space() {
 	[ "$free" -ge "$2" ] || die "$1: $free MB free, $2 MB needed"
 }
 
-# get_base_commit BUILD: what the queue stands on there
+# get_base_commit BUILD: the commit that the queue is applied to in BUILD
 get_base_commit() {
 	cat "$1/base" 2>/dev/null || git -C "$1/linux" rev-parse refs/tags/base
 }
