@@ -281,8 +281,9 @@ static void print_returned(const struct trace_func *f, const struct event *e, co
 		print_value(f->btf, trace_proto(f)->type, &value);
 }
 
-/* Where a trampoline is called and not jumped to, the first frame is the function's own: the
- * instruction behind the call, one of the first instructions.
+/*
+ * If the function calls its trampoline instead of jumping to it, the first frame is in the function
+ * itself: the return address, within the first instructions.
  */
 static bool is_own_frame(const struct trace_func *f, __u64 address)
 {

@@ -308,8 +308,7 @@ int trace_find_funcs(char **names, int count, const char *(*unfit)(const struct 
 	return 0;
 }
 
-/* Sessions. One program is loaded once for each function: the instructions that libbpf has
- * relocated. */
+/* Sessions. The instructions that libbpf has relocated are loaded once for each function. */
 
 /* The line in the verifier's log that gives the reason: the last one before its statistics. */
 static const char *refusal(char *log, int err)

@@ -128,7 +128,9 @@ void trace_print_symbol(__u64 address)
 	__u64 offset;
 	const char *name = trace_find_symbol(address, &offset);
 
-	printf("%s%s0x%llx", name ? name : "", name ? "+" : "", offset);
+	if (name)
+		printf("%s+", name);
+	printf("0x%llx", offset);
 }
 
 void trace_free_ksyms(void)
