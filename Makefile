@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-# A kernel with BPF_TRACE_FSESSION, from nothing. "make help" lists what there is to make.
+# Builds, tests and measures a kernel with BPF_TRACE_FSESSION. "make help" lists the targets.
 
 # Only the command line sets these. A user's shell may have variables of the same names for other
-# reasons.
+# reasons. BARE=1, which only test-full uses, leaves the patches out.
 OPTIONS := ARCH BARE B BASE BASES BOOT CMD CONFIG CPUS FROM FUNC JOBS KERNEL MEM MINUTES REV SEED \
 	T V
 unset_unless_given = $(if $(filter command,$(origin $(1))),,$(eval override $(1) :=))
@@ -32,7 +32,7 @@ test: selftests	## run the selftests and the tools' checks [T='fsession_test ...
 	$(IN) scripts/test
 shell: kernel	## open a root shell in the guest
 	$(IN) scripts/vm shell 0
-vm: kernel	## run one command in the guest, for an hour at most: CMD='...'
+vm: kernel	## run a command in the guest, CMD='...' (limit: one hour)
 	$(IN) scripts/vm vm 3600 "$${CMD:?is missing: make vm CMD='command'}"
 ##
 ## To test and measure more:
@@ -58,16 +58,17 @@ series: base	## write patches/BASE from the commits of the tree
 	$(IN) scripts/series
 check: kernel	## apply the patches one after the other, check each
 	$(IN) scripts/check
-port:		## carry the series from FROM to BASE: FROM=v6.19 BASE=v6.18
-	@$(MAKE) --no-print-directory tree BASE=$${FROM:?is missing: make port FROM=v6.19 BASE=v6.18}
+port:		## port the series from FROM to BASE: FROM=v6.19 BASE=v6.18
+	@$(MAKE) --no-print-directory tree \
+		BASE=$${FROM:?is missing: make port FROM=v6.19 BASE=v6.18}
 	@$(MAKE) --no-print-directory base
 	$(IN) scripts/port
-compare:	## show what differs between two queues: BASES='v6.19 v6.18'
+compare:	## show the differences between the series of two kernels: BASES='v6.19 v6.18'
 	@for base in $(BASES); do $(MAKE) --no-print-directory tree BASE=$$base || exit; done
 	$(IN) scripts/compare-queues
 ##
 ## Steps of the above:
-base:		## fetch the build tools (a Debian 13) and the kernel's tarball into the cache
+base:		## fetch the build tools (Debian 13) and the kernel tarball into the cache
 	@scripts/toolroot
 	@scripts/fetch
 kernel: tree	## build the kernel: build/BASE/obj
@@ -82,11 +83,11 @@ clean:		## remove build/; the cache stays
 	@scripts/clean
 ##
 ## Variables, taken from make's command line only:
-##   ARCH=arm64                the guest's architecture, x86_64 or arm64; yours by default
-##   BASE=v6.18                the kernel: one of configs/*.base, v6.19 by default
-##   CONFIG='debug ...'        add configs/debug.config to the kernel, built beside the plain one
-##   BOOT='retbleed=stuff'     add to the guest's kernel command line
-##   KERNEL=~/linux REV=v6.19  use this commit of your repository instead of BASE
-##   CPUS=2 MEM=2G             processors and memory of the guest
-##   JOBS=2                    compilers at once; all processors by default
-##   V=1                       show the commands
+##   ARCH=arm64                   architecture of the guest: x86_64 or arm64 (default: the host's)
+##   BASE=v6.18                   kernel version: v6.19 (default), v6.18 or v6.12
+##   CONFIG='debug ...'           build with configs/debug.config, in its own folder (obj-debug)
+##   BOOT='retbleed=stuff'        add to the guest's kernel command line
+##   KERNEL=~/linux REV=v6.19.11  use this commit of your repository instead of BASE
+##   CPUS=2 MEM=2G                processors and memory of the guest
+##   JOBS=2                       compilers at once (default: all processors)
+##   V=1                          show the commands

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh disable=SC2034
-# The places and the few functions that all scripts share. Sourced, never run.
+# Paths and functions that all scripts share. Source this file, do not run it.
 set -eu
 
 top=$(cd "${0%/*}/.." && pwd -P)
@@ -9,16 +9,16 @@ reference=v6.19 # the queue that is changed first; the others are ports of it
 release=${BASE:-$reference}
 queue=$top/patches/$release
 prefix="PATCH ${release#v}" # of the patches' subjects
-mark="[ ${release#v}:" # of the note in a patch's message that says what was adapted
+mark="[ ${release#v}:" # begins the note of an adapted patch
 
 die() {
 	printf 'fsession: %s\n' "$*" >&2
 	exit 1
 }
 
-# ARCH is the guest's architecture, by default this machine's. What differs between architectures is
-# here, in scripts/steps.py, in configs/*.arch and in configs/*.config. ARCH and CROSS_COMPILE become
-# what the Makefiles of the kernel and its tools expect.
+# ARCH is the guest's architecture (default: the host's). Most architecture differences are here, in
+# scripts/steps.py, in configs/*.arch and in configs/*.config. ARCH and CROSS_COMPILE become what
+# the Makefiles of the kernel and its tools expect.
 case ${ARCH:-$(uname -m)} in
 x86 | x86_64)
 	ARCH=x86
@@ -56,8 +56,8 @@ arch_file=$top/configs/$arch.arch
 base_file=$top/configs/$release.base
 [ -e "$base_file" ] || die "BASE=$release: there is no configs/$release.base"
 
-# What the commands leave behind: one folder a base. KERNEL and REV name a base of the user's own;
-# with BARE=1 it stays bare.
+# Prints the build folder of this base or, with KERNEL and REV, of the user's commit. With BARE=1
+# the patches are not applied there.
 get_build_dir() {
 	[ "${KERNEL-}" ] || { echo "$top/build/$release"; return; }
 	rev=$(git -C "$KERNEL" rev-parse -q --verify --short=12 "${REV:-HEAD}^{commit}") ||
@@ -65,12 +65,11 @@ get_build_dir() {
 	echo "$top/build/$(basename "$KERNEL")-$rev${BARE:+-bare}"
 }
 
-# add_flavour NAME: the name of what belongs to one kernel. CONFIG names fragments of configs/ that
-# this kernel has on top.
+# add_flavour NAME: prints NAME with a suffix for ARCH and CONFIG, for example obj-arm64-debug
 add_flavour() { echo "$1$arch_suffix${CONFIG:+-$(echo "$CONFIG" | tr ' ' -)}"; }
 
-# run_step NAME TEXT LOG CMD...: one line that says what is done and how long it took, the details
-# in LOG. V=1 shows them instead.
+# run_step NAME TEXT LOG CMD...: runs CMD, prints one line with its duration, writes its output to
+# LOG. With V=1 the output goes to the terminal instead.
 run_step() {
 	step_name=$1 step_text=$2 step_log=$3
 	shift 3
@@ -95,8 +94,7 @@ run_step() {
 	die "$step_text: ${why#error: }"
 }
 
-# The line of a log that says best why it ended: the last that speaks of an error, else the last of
-# all.
+# find_reason LOG: prints the last line that mentions an error, else the last line
 find_reason() {
 	words='fsession: |error|fatal|no space|cannot|could not|not found|^E: |undefined|\*\*\*'
 	grep -aiE "$words" "$1" |
@@ -112,7 +110,7 @@ lock_dir() {
 	}
 }
 
-# require_space DIR MEGABYTES: refuses to start what cannot end.
+# require_space DIR MEGABYTES: fails if DIR has less free space
 require_space() {
 	free=$(df -Pm "$1" | awk 'NR == 2 { print $4 }')
 	[ "$free" -ge "$2" ] || die "$1: $free MB free, $2 MB needed"
@@ -123,13 +121,13 @@ get_base_commit() {
 	cat "$1/base" 2>/dev/null || git -C "$1/linux" rev-parse refs/tags/base
 }
 
-# list_patches [QUEUE]: without its cover letter, in order
+# list_patches [QUEUE]: lists the patches in order, without the cover letter; none if BARE is set
 list_patches() {
 	[ -z "${BARE-}" ] && [ -d "${1-$queue}" ] || return 0
 	find "${1-$queue}" -name '0*.patch' ! -name '0000-*' | sort
 }
 
-# hash_queue QUEUE: its state, as one word
+# hash_queue QUEUE: prints a checksum of its patches
 hash_queue() {
 	list_patches "$1" | xargs cat -- /dev/null | sha256sum | cut -d' ' -f1
 }
@@ -155,8 +153,8 @@ list_touched() {
 			sub(/\.c$/, ".o") && ($1 != "arch" || $2 == arch)'
 }
 
-# export_commits TREE BASE DIR: the tree's commits as mails, one file a commit. Whatever could
-# differ between two machines is fixed.
+# export_commits TREE BASE DIR: writes one mail per commit to DIR. Pins all options that a git
+# configuration could change.
 export_commits() {
 	git -C "$1" \
 		-c diff.algorithm=myers \
@@ -175,7 +173,7 @@ export_commits() {
 		-o "$3" "$2..HEAD"
 }
 
-# Of a commit's message: the lines from $mark to the closing bracket
+# Filters a commit message: prints the lines from $mark to the closing bracket
 print_note() { awk -v mark="$mark" 'index($0, mark) == 1 { on = 1 } on; on && /\]$/ { exit }'; }
 
 # make_selftests TREE OBJ OUTPUT ARG...: make, in the tree's BPF selftests, for the kernel in OBJ
@@ -195,8 +193,9 @@ make_selftests() {
 		"$@"
 }
 
-# Leaves BUILD/libbpf, the tree's own, for pahole: Debian 13's libbpf 1.5 does not recognise the
-# kernel's types in a module compiled by gcc 14, and gives each module its own task_struct.
+# build_pahole_libbpf BUILD: builds the tree's libbpf for pahole. With Debian 13's libbpf 1.5 pahole
+# does not recognise the kernel's types in a module that gcc 14 compiled: each module gets its own
+# task_struct.
 build_pahole_libbpf() {
 	mkdir -p "$1/libbpf"
 	make -s --no-print-directory -C "$1/linux/tools/lib/bpf" -j"$JOBS" \

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-# Run by gdb, for scripts/steps, on a guest that waits to be started: steps through calls of a
-# function until one goes the same way as the one before, lets the guest run to its end and writes
-# what that call took, function by function.
+# Run by gdb for scripts/steps, on a guest that waits to be started: single-steps calls of a
+# function until two in a row execute the same instructions, lets the guest finish, and writes the
+# counts of instructions per function.
 import bisect
 import collections
 import os
@@ -12,21 +12,21 @@ import time
 import gdb
 
 FUNC = 'bpf_get_numa_node_id'
-# Of ARCH: its name for gdb, the stack pointer, the program counter, and where a function finds its
-# return address, on the stack or in a register
+# Per architecture: gdb's name for it, the stack pointer, the program counter, the link register
+# (None: the return address is on the stack)
 NAME, SP, PC, LINK = {
     'x86': ('i386:x86-64', 'rsp', 'rip', None),
     'arm64': ('aarch64', 'sp', 'pc', 'x30'),
 }[os.environ['ARCH']]
 
 
-def symbols(path):
+def read_symbols(path):
     with open(path) as lines:
         fields = [line.split() for line in lines]
     return [(int(address, 16), name) for address, kind, name, *_ in fields if kind in 'tTwW']
 
 
-def register(name):
+def read_register(name):
     return int(gdb.selected_frame().read_register(name)) % 2**64
 
 
@@ -36,11 +36,11 @@ def connect():
             return gdb.execute('target remote ' + os.environ['SOCKET'])
         except gdb.error:
             time.sleep(0.1)
-    raise gdb.error('no guest to step through')
+    raise gdb.error('gdb could not connect to the guest within 60 s')
 
 
-def stopped():
-    """Lets the guest run to the next breakpoint. At its end the connection breaks."""
+def run_to_breakpoint():
+    """Continue the guest. Return False if it has ended: the connection breaks then."""
     try:
         gdb.execute('continue')
     except gdb.error:
@@ -48,41 +48,41 @@ def stopped():
     return gdb.selected_inferior().pid != 0
 
 
-def caller():
-    """At the function's first instruction: the return address, and the stack pointer there."""
-    sp = register(SP)
+def find_caller():
+    """At the function's first instruction: return the return address, and the SP after it."""
+    sp = read_register(SP)
     if LINK:
-        return register(LINK), sp
+        return read_register(LINK), sp
     return int.from_bytes(gdb.selected_inferior().read_memory(sp, 8), 'little'), sp + 8
 
 
-def call(address):
-    """The instructions from a call of the function to its return."""
+def step_call(address):
+    """Return the addresses of the instructions from a call of the function to its return."""
     gdb.execute(f'thbreak *{address:#x}')
-    if not stopped():
+    if not run_to_breakpoint():
         raise gdb.error(f'this benchmark does not call {FUNC}()')
-    back = caller()
-    way = []
-    while (register(PC), register(SP)) != back:
-        way.append(register(PC))
+    back = find_caller()
+    path = []
+    while (read_register(PC), read_register(SP)) != back:
+        path.append(read_register(PC))
         gdb.execute('stepi')
-    return way
+    return path
 
 
-def steady(address):
-    way = call(address)
+def find_steady_call(address):
+    path = step_call(address)
     for _ in range(20):
-        last, way = way, call(address)
-        if way == last:
-            return way
-    raise gdb.error(f'no two calls of {FUNC}() go the same way')
+        last, path = path, step_call(address)
+        if path == last:
+            return path
+    raise gdb.error(f'no two calls of {FUNC}() in a row execute the same instructions')
 
 
-def table(way, known):
+def make_rows(path, known):
     known.sort()
     addresses = [address for address, _ in known]
     calls, count = collections.Counter(), collections.Counter()
-    for pc in way:
+    for pc in path:
         start, name = known[bisect.bisect(addresses, pc) - 1]
         name = re.sub(r'^(bpf_trampoline)_\d+$|^bpf_prog_[0-9a-f]{16}_', r'\1', name)
         calls[name] += pc == start
@@ -90,21 +90,21 @@ def table(way, known):
     yield 'function', 'calls', 'instructions'
     for name in count:
         yield name, calls[name], count[name]
-    yield 'total', '', len(way)
-    yield f'without {FUNC}', '', len(way) - count[FUNC]
+    yield 'total', '', len(path)
+    yield f'without {FUNC}', '', len(path) - count[FUNC]
 
 
 def main():
     connect()
     try:
-        kernel = symbols(os.environ['SYSTEM_MAP'])
-        way = steady(next(address for address, name in kernel if name == FUNC))
+        kernel = read_symbols(os.environ['SYSTEM_MAP'])
+        path = find_steady_call(next(address for address, name in kernel if name == FUNC))
     finally:
         if gdb.selected_inferior().pid:
             gdb.execute('delete')
-            stopped()
+            run_to_breakpoint()
     with open(os.environ['TABLE'], 'w') as out:
-        for row in table(way, kernel + symbols(os.environ['KALLSYMS'])):
+        for row in make_rows(path, kernel + read_symbols(os.environ['KALLSYMS'])):
             print('%-36s %6s %13s' % row, file=out)
 
 
