@@ -104,7 +104,7 @@ int funclat(__u64 *ctx)
 	if (!s)
 		return 0;
 
-	/* another task may be preempted right here on this CPU: only atomic operations */
+	/* use atomics: another task may have been preempted in this program on this CPU */
 	if (!bpf_session_is_return(ctx)) {
 		if (!trace_matches())
 			return 0;

@@ -38,9 +38,9 @@ TRACE_USAGE("default: once, at the end")
 "the calls are (powers of two), the longest call, the sum. Calls in flight when funclat starts\n"
 "are not counted. Calls that the recursion guard skipped are reported at the end.\n"
 "\n"
-"Arguments are those at the entry. Strings (const char *) are read at the return: at most three\n"
-"per call, further ones are shown as pointers. A function takes at most four sessions with a\n"
-"cookie, such as those of funclat and inflight.\n"
+"Arguments are those at the entry. Strings (const char * arguments, char * results) are read at\n"
+"the return: at most three per call, further ones are shown as pointers. A function takes at most\n"
+"four sessions with a cookie, such as those of funclat and inflight.\n"
 "\n"
 "Examples:\n"
 "  funclat vfs_read                  reads of all processes, until Ctrl-C\n"
@@ -282,8 +282,8 @@ static void print_returned(const struct trace_func *f, const struct event *e, co
 }
 
 /*
- * If the function calls its trampoline instead of jumping to it, the first frame is in the function
- * itself: the return address, within the first instructions.
+ * If the function calls its trampoline instead of jumping to it, the first frame is a return
+ * address near the start of the function.
  */
 static bool is_own_frame(const struct trace_func *f, __u64 address)
 {
@@ -412,7 +412,7 @@ static struct row since_last(int func)
 	return row;
 }
 
-/* The upper end of the slot that the given part of the calls reaches. */
+/* Returns the upper bound of the slot that contains the given percentile. */
 static __u64 bound(const struct stats *s, int percent)
 {
 	__u64 calls = 0;
@@ -584,7 +584,7 @@ static int set_up(struct funclat_bpf *skel, struct ring_buffer **events)
 	if (opts.slow_ns == NEVER)
 		return 0;
 	*events = ring_buffer__new(bpf_map__fd(skel->maps.events), print_event, NULL, NULL);
-	return *events ? 0 : trace_fail("no ring buffer: %s", strerror(errno));
+	return *events ? 0 : trace_fail("cannot create the ring buffer: %s", strerror(errno));
 }
 
 static int run(char **names, int count)

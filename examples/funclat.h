@@ -4,7 +4,7 @@
 
 #define SLOTS		64	/* powers of two of nanoseconds */
 #define MAX_ARGS	12	/* words of arguments, the most that a traced function has */
-#define MAX_VALUES	16	/* these and the return value, a power of two */
+#define MAX_VALUES	16	/* arguments and return value; a power of two, for the verifier */
 #define RETURNED	MAX_ARGS
 #define STRINGS		3
 #define NO_VALUE	0xff
@@ -27,7 +27,7 @@ union identity {
 	struct {
 		unsigned short func;
 		unsigned char strings[STRINGS];
-		unsigned char error_size;	/* of the number that may be an error; 0: none is */
+		unsigned char error_size;	/* of a return value that can be -errno, else 0 */
 	};
 };
 
@@ -42,7 +42,7 @@ struct event {
 	int stack_size;			/* in bytes; negative: there is none */
 	char comm[16];
 	int lengths[STRINGS];		/* with the zero at the end; negative: could not be read */
-	int unused;
+	int unused;			/* aligns the stack */
 	unsigned long long stack[];
 };
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: (LGPL-2.1 OR BSD-2-Clause)
 /*
- * The calls in flight in kernel functions. Each takes a struct call at its entry, and the session's
- * cookie holds its number until the call returns. Nothing can fail at the return: a store frees the
- * struct. There is no lock, and no key to look up.
+ * The calls in flight in kernel functions. Each call claims a struct call at its entry. The session
+ * cookie holds the index of the struct until the return, which frees it with one store. There is no
+ * lock and no hash map.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
@@ -11,7 +11,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define UNLISTED	~0ULL	/* in the cookie: counted, without a struct call */
+#define UNLISTED	~0ULL	/* cookie of a call that is counted but has no struct call */
 #define TRIES		64
 
 const volatile __u32 max_calls = 1;
@@ -32,8 +32,8 @@ struct {
 	__type(value, struct call);
 } calls SEC(".maps");
 
-/* Returns the cookie: 1 + the index of the struct call. */
-static __always_inline __u64 listed(__u32 func)
+/* Returns the cookie: 1 + the index of the struct call, or UNLISTED if none is free. */
+static __always_inline __u64 claim_call(__u32 func)
 {
 	__u32 key = bpf_get_prandom_u32() % max_calls;
 	__u64 id = bpf_get_current_pid_tgid();
@@ -68,7 +68,7 @@ int inflight(__u64 *ctx)
 	if (!bpf_session_is_return(ctx)) {
 		if (!trace_matches())
 			return 0;
-		*cookie = listed(key);
+		*cookie = claim_call(key);
 		__sync_fetch_and_add(&g->entered, 1);
 		if (*cookie == UNLISTED)
 			__sync_fetch_and_add(&g->unlisted_entered, 1);

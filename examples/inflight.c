@@ -94,7 +94,7 @@ static struct row read_gauge(int func)
 	return row;
 }
 
-static __u64 number(const struct trace_func *f, int index)
+static __u64 attach_cookie(const struct trace_func *f, int index)
 {
 	return index;
 }
@@ -105,7 +105,7 @@ static bool in_flight(const struct listed *l)
 	return load(&calls[l->slot].since) == l->call.since;
 }
 
-/* Returns whether a call is in this slot. The copy is good if the call is still in flight then. */
+/* Copies the call in this slot. Returns false if there is none, or if it returned meanwhile. */
 static bool read_call(__u32 slot, struct listed *l)
 {
 	__u64 since = load(&calls[slot].since);
@@ -165,7 +165,7 @@ static void print_stack(const struct listed *l)
 	}
 }
 
-/* To open the file is not enough: reading it needs CAP_SYS_ADMIN. */
+/* Opening /proc/PID/stack may succeed, but reading it needs CAP_SYS_ADMIN. */
 static bool can_read_stacks(void)
 {
 	FILE *f = fopen("/proc/self/stack", "re");
@@ -237,7 +237,7 @@ static void print_row(const struct row *row)
 	const struct trace_func *f = &trace_funcs[row->func];
 	__u64 new = row->entered - entered[row->func];
 
-	if (row->in_flight || new || f->wanted)
+	if (row->in_flight || new || f->required)
 		printf("%10llu %10llu  %s\n", row->in_flight, new, f->name);
 }
 
@@ -318,7 +318,7 @@ static int run(char **names, int count)
 			.prog = skel->progs.inflight,
 			.cgroup = skel->maps.trace_cgroup,
 			.ended = &skel->bss->trace_ended,
-			.cookie = number,
+			.cookie = attach_cookie,
 			.report = report,
 		};
 

@@ -6,7 +6,7 @@
 struct gauge {
 	unsigned long long entered;
 	unsigned long long returned;
-	unsigned long long unlisted_entered;	/* of these, those without a struct call */
+	unsigned long long unlisted_entered;	/* entered without a struct call */
 	unsigned long long unlisted_returned;
 };
 

@@ -22,7 +22,7 @@
 #define MAX_PID		4194304
 #define MAX_TIME	(100000ULL * 24 * 3600 * TRACE_NSEC)
 #define MIN_PERIOD	(TRACE_NSEC / 100)
-#define AT_ONCE		1000		/* events, before the clock is looked at */
+#define MAX_EVENTS	1000		/* consumed before the time is checked again */
 #define CGROUP_ROOT	"/sys/fs/cgroup"
 
 struct trace_opts trace_opts;
@@ -335,7 +335,7 @@ static void wait_until(__u64 time, struct ring_buffer *events)
 		ppoll(&fd, 1, &timeout, &before);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	if (events)
-		ring_buffer__consume_n(events, AT_ONCE);
+		ring_buffer__consume_n(events, MAX_EVENTS);
 }
 
 static void print_start(const char *what)
@@ -382,7 +382,7 @@ static void report_periodically(const struct trace_tool *tool)
 	}
 }
 
-/* Calls stop to count at one moment, before the programs are detached, which takes longer. */
+/* Stops counting in all functions at one moment. Detaching takes longer and is done afterwards. */
 static void report_end(const struct trace_tool *tool)
 {
 	__atomic_store_n(tool->ended, true, __ATOMIC_SEQ_CST);

@@ -19,7 +19,7 @@ struct trace_func {
 	char *name;			/* of a module's function: "module:function" */
 	const struct btf *btf;
 	__u32 id;			/* in btf */
-	bool wanted;			/* by its name, not by a pattern: it has to be traced */
+	bool required;			/* given by name, not by a pattern: must be traceable */
 	int prog;
 	int link;
 };
@@ -88,7 +88,7 @@ void trace_misuse(const char *format, ...) __attribute__((format(printf, 1, 2), 
 
 void trace_option(int opt, const char *usage);
 __u64 trace_number_option(const char *name, const char *text, __u64 min, __u64 max);
-/* UNIT, in ns, is that of a bare number; 0: only 0 may be bare */
+/* UNIT: ns per unit of a number without a unit. If it is 0, numbers other than 0 need a unit. */
 __u64 trace_time_option(const char *name, const char *text, __u64 unit);
 __u64 trace_size_option(const char *name, const char *text, __u64 min, __u64 max);
 
@@ -104,18 +104,19 @@ struct trace_tool {
 };
 
 /*
- * These return 0, or 1 after having said why not. UNFIT, if given, returns why a function is of no
- * use to the tool, or NULL.
+ * These return 0, or 1 after printing an error. UNFIT, if not NULL, returns a reason to leave a
+ * function out, or NULL.
  */
 int trace_find_funcs(char **names, int count, const char *(*unfit)(const struct trace_func *f));
 /*
  * Creates the maps and loads the program once, for vfs_read, to have its instructions relocated.
- * This one is never attached: trace_run() loads the instructions once for each function.
+ * This copy is never attached: trace_run() loads the relocated instructions again for each
+ * function.
  */
 int trace_load(struct bpf_object *obj);
 int trace_run(const struct trace_tool *tool);
 
-/* Frees all of the above. Call it after the last program is detached. */
+/* Detaches all programs that are still attached, and frees all of the above. */
 void trace_destroy(void);
 
 const struct btf_type *trace_proto(const struct trace_func *f);

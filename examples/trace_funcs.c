@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: (LGPL-2.1 OR BSD-2-Clause)
-/* Which functions, and a session on each of them. */
+/* Selects functions and attaches a session to each. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -12,7 +12,7 @@
 
 #define LEFT_OUT_LINES	16
 
-/* A function that a pattern can match; its BTF is looked up if it does. */
+/* A candidate for a name or a pattern. Its BTF is looked up only if it matches. */
 struct symbol {
 	char *name;
 	char *module;			/* NULL: the kernel itself */
@@ -153,11 +153,11 @@ static const char no_prototype[] =
 	"no prototype in BTF: the compiler changed its arguments, or other functions have its name";
 
 /* Returns why not, or NULL. */
-static const char *add_func(const struct symbol *s, bool wanted,
+static const char *add_func(const struct symbol *s, bool required,
 			    const char *(*unfit)(const struct trace_func *f))
 {
 	const struct btf *btf = s->module ? module_btf(s->module) : vmlinux;
-	struct trace_func f = { .btf = btf, .wanted = wanted, .prog = -1, .link = -1 };
+	struct trace_func f = { .btf = btf, .required = required, .prog = -1, .link = -1 };
 	const char *reason;
 	int i, id;
 
@@ -174,7 +174,7 @@ static const char *add_func(const struct symbol *s, bool wanted,
 
 	for (i = 0; i < trace_nr_funcs; i++) {
 		if (trace_funcs[i].btf == btf && trace_funcs[i].id == f.id) {
-			trace_funcs[i].wanted |= wanted;
+			trace_funcs[i].required |= required;
 			return NULL;
 		}
 	}
@@ -184,15 +184,15 @@ static const char *add_func(const struct symbol *s, bool wanted,
 	return NULL;
 }
 
-/* Why nothing that can be traced has this name. */
+/* Explains why no traceable function has this name. */
 static int fail_not_found(const char *name)
 {
 	size_t i, len = strlen(name);
 
 	for (i = 0; i < nr_symbols; i++)
 		if (!strncmp(symbols[i].name, name, len) && symbols[i].name[len] == '.')
-			return trace_fail("%s: not traceable: the compiler made %s of it, "
-					  "which has no prototype", name, symbols[i].name);
+			return trace_fail("%s: not traceable: the compiler renamed it to %s, "
+					  "which has no prototype in BTF", name, symbols[i].name);
 	if (filter_file && btf__find_by_name_kind(vmlinux, name, BTF_KIND_FUNC) > 0)
 		return trace_fail("%s: not traceable: not in %s (notrace, or gone after boot)",
 				  name, filter_file);
@@ -384,7 +384,10 @@ static void remove_func(int i)
 	memmove(f, f + 1, (--trace_nr_funcs - i) * sizeof(*f));
 }
 
-/* What stays has a session, or could have one with --dry-run. */
+/*
+ * Loads and attaches a program for each function. With --dry-run only loads. Functions that fail
+ * are removed from trace_funcs[].
+ */
 int trace_attach_funcs(const struct trace_tool *tool)
 {
 	const char *reason;
@@ -400,7 +403,7 @@ int trace_attach_funcs(const struct trace_tool *tool)
 			i++;
 			continue;
 		}
-		if (f->wanted)
+		if (f->required)
 			return trace_fail("%s: %s", f->name, reason);
 		leave_out(f->name, reason);
 		remove_func(i);
