@@ -14,10 +14,10 @@ static const char *const violations[VIOLATIONS] = {
 	[LOST_RETURN] = "a return was lost while the session was attached",
 	[STALE_COOKIE] = "the cookie was not 0 at the entry",
 	[WRONG_COOKIE] = "the cookie or the argument had changed",
-	[WRONG_TAG] = "not its own attach cookie",
-	[WRONG_IP] = "not the address of the function",
+	[WRONG_TAG] = "the attach cookie was not its own",
+	[WRONG_IP] = "bpf_get_func_ip() was not the address of the function",
 	[WRONG_LOAD] = "a load from a bad pointer did not read 0",
-	[EARLY_RESULT] = "a result at the entry",
+	[EARLY_RESULT] = "the return value was not 0 at the entry",
 };
 
 static bool is_watched(const struct target *t)
@@ -27,10 +27,11 @@ static bool is_watched(const struct target *t)
 
 static bool takes(const struct target *t, int kind)
 {
-	return t->sleepable || kind == FENTRY || kind == FEXIT || kind == SESSION || kind == SESSION_C;
+	return t->sleepable || kind == FENTRY || kind == FEXIT || kind == SESSION ||
+	       kind == SESSION_C;
 }
 
-/* The first use of a kernel function needs its address and its type's number. */
+/* Looks up BTF ID and address of a kernel function, once. */
 static int find_target(struct target *t)
 {
 	char line[256], name[128];
@@ -58,7 +59,8 @@ static int fill_callees(struct stress_bpf *skel)
 	int err = 0;
 
 	for (key = 0; key < CALLEES / 2 && !err; key++)
-		err = bpf_map__update_elem(skel->maps.callees, &key, sizeof(key), &fd, sizeof(fd), 0);
+		err = bpf_map__update_elem(skel->maps.callees, &key, sizeof(key),
+					   &fd, sizeof(fd), 0);
 	return err;
 }
 
@@ -158,7 +160,7 @@ void attach(struct instance *in, int slot, int fail_nth)
 	__atomic_store_n(&in->skel->bss->live[slot], MARK(opts.tracing.cookie), __ATOMIC_SEQ_CST);
 }
 
-/* The program that sees the returns of all others, the first one attached, comes first. */
+/* Attaches fexit first: it is called last and sees the returns of all others. */
 void attach_watchers(struct instance *in)
 {
 	int i;
@@ -194,7 +196,8 @@ static void attach_again(struct instance *in, int slot)
 
 	if (in->target->prog)
 		return;
-	link = bpf_link_create(bpf_program__fd(prog), 0, bpf_program__expected_attach_type(prog), NULL);
+	link = bpf_link_create(bpf_program__fd(prog), 0, bpf_program__expected_attach_type(prog),
+			       NULL);
 	if (link >= 0)
 		fail("attached twice: %s", bpf_program__name(prog));
 	else
@@ -226,7 +229,7 @@ __u64 misses(struct bpf_program *prog)
 	return info.recursion_misses;
 }
 
-/* To the unit: nobody calls the function now, and the watchers have seen all calls. */
+/* Compares exact counts: no call is in flight, and the watchers were attached for all CALLS. */
 void check_watchers(struct instance *in, __u64 calls)
 {
 	struct slot *slots = in->skel->bss->slots;
@@ -245,8 +248,8 @@ void check_watchers(struct instance *in, __u64 calls)
 		if (slot == FMOD_RET || slot == FMOD_RET_S)
 			seen += in->skel->bss->overrides;
 		if (seen != calls)
-			fail("%s: %s: %llu calls, but %llu entries, %llu returns, %llu misses", func,
-			     kinds[slot], calls, s->entries, s->returns, missed);
+			fail("%s: %s: %llu calls, but %llu entries, %llu returns, %llu misses",
+			     func, kinds[slot], calls, s->entries, s->returns, missed);
 		if (slot >= SESSION && s->entries != s->returns && !in->target->throws)
 			fail("%s: %s: %llu entries, %llu returns", func, kinds[slot],
 			     s->entries, s->returns);
@@ -271,7 +274,7 @@ void check_violations(struct instance *in)
 	}
 }
 
-/* With what is attached in the first two sets, no limit is passed. */
+/* Sets 0 and 1 fit the limits of links and cookies, so every attach must succeed. */
 void check_room(struct instance *in)
 {
 	int slot;
@@ -287,7 +290,7 @@ void check_room(struct instance *in)
 	}
 }
 
-/* Each session that calls found a callee, or did not. */
+/* Every entry and return that makes a tail call was counted: by a callee or in no_callee[]. */
 static void check_callees(struct instance *in)
 {
 	struct stress_bpf__bss *bss = in->skel->bss;
@@ -303,7 +306,8 @@ static void check_callees(struct instance *in)
 	}
 	if (callee->entries + bss->no_callee[0] != entries ||
 	    callee->returns + bss->no_callee[1] != returns)
-		fail("%s: of %llu entries %llu found a callee, %llu none; of %llu returns %llu and %llu",
+		fail("%s: of %llu entries %llu found a callee, %llu none; "
+		     "of %llu returns %llu and %llu",
 		     in->target->func, entries, callee->entries, bss->no_callee[0],
 		     returns, callee->returns, bss->no_callee[1]);
 }
@@ -319,8 +323,8 @@ void unload_programs(struct instance *in)
 	}
 }
 
-/* All is detached, and if nobody is in the function now, what entered has returned, but for the
- * calls that were in it when the session was detached.
+/* All programs are detached. If IDLE, no call is in flight: each entry has its return, except for
+ * calls that were in flight when the session was detached.
  */
 void close_instance(struct instance *in, bool idle)
 {
@@ -339,10 +343,12 @@ void close_instance(struct instance *in, bool idle)
 		struct slot *s = &bss->slots[slot];
 
 		if (idle && KIND(slot) >= SESSION && s->entries != s->returns + s->skipped)
-			fail("%s: %s_%d: %llu entries, %llu returns, %llu skipped", in->target->func,
-			     kinds[KIND(slot)], SET(slot), s->entries, s->returns, s->skipped);
+			fail("%s: %s_%d: %llu entries, %llu returns, %llu skipped",
+			     in->target->func, kinds[KIND(slot)], SET(slot), s->entries,
+			     s->returns, s->skipped);
 		if (s->skipped > most && !in->detach_failed && !in->target->throws)
-			fail("%s: %s_%d: detached %u times, at most %d calls in flight, but %llu did not return",
+			fail("%s: %s_%d: detached %u times, at most %d calls in flight, "
+			     "but %llu did not return",
 			     in->target->func, kinds[KIND(slot)], SET(slot), in->attaches[slot],
 			     CALLERS, s->skipped);
 		ADD(totals[KIND(slot)].entries, s->entries);

@@ -13,7 +13,9 @@
 #define ADD(var, n)	__atomic_add_fetch(&(var), n, __ATOMIC_SEQ_CST)
 #define MS		1000000LL
 
-/* main.c: what is tried. There are the errors that may be the answer, any other one is a failure. */
+/* Operations that may fail. ops[] in main.c has the allowed errors of each. Any other error fails
+ * the run.
+ */
 enum op {
 	ATTACH,
 	ATTACH_LIMIT,
@@ -68,6 +70,7 @@ extern const char *const kinds[KINDS];
 bool runs(const char *job);
 bool stopped(void);
 void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Fails the run unless ERR is an allowed error of OP. */
 void refused(enum op op, int err, const char *what);
 __u64 rnd(__u64 *state, __u64 below);
 __u64 rnd_state(__u64 nr);
@@ -78,7 +81,7 @@ int write_file(const char *path, const char *val);
 
 struct target {
 	const char *func;
-	const char *job;	/* is called and traced while this job runs; NULL: always */
+	const char *job;	/* the target is used only if this job runs; NULL: always */
 	const char *prog;	/* the BPF program that has this function */
 	bool sleepable;		/* takes sleepable programs, and fmod_ret */
 	bool calling;		/* its sessions make tail calls */
@@ -99,7 +102,7 @@ enum {
 	HOOK,
 	SLEEPING_TARGET,
 	CALLING_TARGET,
-	WATCHED,		/* the others only have visitors */
+	WATCHED,		/* targets with watchers; only visit() attaches to the others */
 	MODULE = WATCHED,
 	REPLACED,
 	REPLACED_CALLING,
@@ -109,7 +112,7 @@ enum {
 };
 extern struct target targets[TARGETS];
 
-#define CALLERS		24	/* at most so many calls are in a function at once */
+#define CALLERS		24	/* upper limit of concurrent calls of a function */
 #define VISITOR_SETS	2
 
 /* instance.c: the programs, loaded for one target */
@@ -119,7 +122,7 @@ struct instance {
 	struct bpf_program *progs[SLOTS];
 	int links[SLOTS];
 	__u32 attaches[SLOTS];
-	bool copies;		/* each link has a program of its own, which is freed with it */
+	bool copies;		/* each link of sets 1 and 2 has its own program, freed with it */
 	bool detach_failed;	/* its entries may run until the trampoline changes again */
 };
 extern struct instance watched[WATCHED];

@@ -19,8 +19,8 @@
 
 void *user_page;
 
-/* Lets programs wait for the page, now and then for long, then takes it away. Serves as long as the
- * process lives.
+/* Handles the page faults on user_page: delays them, sometimes for up to 1 s, maps the page, and
+ * unmaps it again. Runs until the process exits.
  */
 static void *pager(void *arg)
 {
@@ -69,7 +69,7 @@ void sleeper(long nr, __u64 *state)
 	nap(rnd(state, 20 * MS));
 }
 
-/* Preempts all others, inside of their programs too, and leaves them most of the time. */
+/* A real-time thread: preempts the others, also inside programs, and leaves them most CPU time. */
 void preempter(long nr, __u64 *state)
 {
 	__u64 ns = 2 * MS + rnd(state, 4 * MS), start = now(), late;
@@ -79,7 +79,9 @@ void preempter(long nr, __u64 *state)
 	rest(late < 20 * MS ? late : 20 * MS);
 }
 
-/* A process in our memory: half of them sleep until they are killed, the others may be anywhere. */
+/* A child that shares our memory. Half of the victims sleep until they are killed, the others call
+ * the target again and again.
+ */
 static int victim(void *arg)
 {
 	__u64 *state = arg;
@@ -102,7 +104,8 @@ void killer(long nr, __u64 *state)
 	int i = rnd(state, ARRAY_SIZE(victims));
 
 	if (victims[i].pid) {
-		if (kill(victims[i].pid, SIGKILL) || waitpid(victims[i].pid, NULL, __WALL) != victims[i].pid)
+		if (kill(victims[i].pid, SIGKILL) ||
+		    waitpid(victims[i].pid, NULL, __WALL) != victims[i].pid)
 			fail("a victim was gone");
 		victims[i].pid = 0;
 		ADD(counts[KILLS], 1);
@@ -128,8 +131,8 @@ void finish_killer(void)
 	}
 }
 
-/* One run of a program, which is the target or calls it. The run of a tracing program calls the
- * kernel's functions for tests.
+/* Runs a BPF program that is the target or calls it, by BPF_PROG_TEST_RUN. The test run of a
+ * tracing program calls bpf_fentry_test*().
  */
 void test_runner(long nr, __u64 *state)
 {

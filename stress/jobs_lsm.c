@@ -20,7 +20,7 @@ static int nr_hooks;
 static struct hook {
 	struct bpf_program *prog;
 	int link;
-	char cgroup[48];	/* of its own, or it is in the root */
+	char cgroup[48];	/* path of its own cgroup; empty: attached to the root */
 } hooks[16];
 
 static int attach_to(const char *cgroup, struct bpf_program *prog)
@@ -90,7 +90,7 @@ static void detach_hook(struct hook *hook, bool cgroup_first)
 	remove_cgroup(hook);
 }
 
-/* Most of them are attached at once, more than there can be. */
+/* Detaches rarely, so that attaches reach the limit of LSM hooks (EINVAL). */
 void hooker(long nr, __u64 *state)
 {
 	struct hook *hook = &hooks[rnd(state, (nr_hooks + 1 - nr) / 2) * 2 + nr];
@@ -129,7 +129,7 @@ void finish_hooks(void)
 			detach_hook(&hooks[i], false);
 	}
 	if (skel->bss->counted_calls != targets[HOOK].calls)
-		fail("%s: %llu calls, %llu of the program of the cgroup", targets[HOOK].func,
+		fail("%s: %llu calls, but the cgroup's program counted %llu", targets[HOOK].func,
 		     targets[HOOK].calls, skel->bss->counted_calls);
 	counts[DENIED_CALLS] = skel->bss->denied_calls;
 	close(counted_link);

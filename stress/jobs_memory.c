@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What a detach may lack: memory, and room below bpf_jit_limit for a task without privileges. */
+/* Attaches and detaches without memory; detaches above bpf_jit_limit by tasks without CAP_BPF. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -56,7 +56,7 @@ int set_fail_nth(int nth)
 	return fd;
 }
 
-/* Did it? */
+/* Returns whether the allocation failed, and disables fault injection. */
 bool clear_fail_nth(int fd)
 {
 	char val[16] = "";
@@ -67,7 +67,7 @@ bool clear_fail_nth(int fd)
 	return !atoi(val);
 }
 
-/* Beside others and alone */
+/* TEST3 has no other programs. The other targets also have watchers. */
 void no_memory_visitor(long nr, __u64 *state)
 {
 	static const struct flavour flavour = { .sets = VISITOR_SETS, .no_memory = true };
@@ -80,7 +80,7 @@ void no_memory_visitor(long nr, __u64 *state)
 
 static char limit[32];
 
-/* Tasks with CAP_BPF may pass it. */
+/* Lowers bpf_jit_limit to 1 for a while. Only tasks without CAP_BPF are affected. */
 void limiter(long nr, __u64 *state)
 {
 	int err = 0;
@@ -139,7 +139,8 @@ void daemonizer(long nr, __u64 *state)
 		rest(lifetime / 2);
 		kill(pid, SIGKILL);
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid || (WIFEXITED(status) && WEXITSTATUS(status)))
+	if (pid < 0 || waitpid(pid, &status, 0) != pid ||
+	    (WIFEXITED(status) && WEXITSTATUS(status)))
 		fail("daemon: %s", strerror(errno));
 	close_instance(&in, false);
 	ADD(counts[DAEMONS], 1);

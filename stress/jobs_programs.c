@@ -41,7 +41,8 @@ void load_targets(void)
 		if (!t->prog)
 			continue;
 		t->prog_fd = bpf_program__fd(bpf_object__find_program_by_name(skel->obj, t->prog));
-		t->btf_id = btf__find_by_name_kind(bpf_object__btf(skel->obj), t->func, BTF_KIND_FUNC);
+		t->btf_id = btf__find_by_name_kind(bpf_object__btf(skel->obj), t->func,
+						   BTF_KIND_FUNC);
 	}
 }
 
@@ -72,10 +73,11 @@ void target_updater(long nr, __u64 *state)
 	bool clear = !rnd(state, 3);
 
 	update(skel->maps.callees, bpf_map__max_entries(skel->maps.callees),
-	       clear ? -1 : bpf_program__fd(skel->progs.target_callee), clear ? CLEAR : UPDATE, state);
+	       clear ? -1 : bpf_program__fd(skel->progs.target_callee),
+	       clear ? CLEAR : UPDATE, state);
 }
 
-/* A callee is freed when another one takes its place, or nobody does. */
+/* Updates or clears an entry of the prog array. The old callee is freed. */
 void callee_updater(long nr, __u64 *state)
 {
 	struct stress_bpf *skel = watched[TAIL_CALLS].skel;
@@ -133,7 +135,9 @@ void replacer(long nr, __u64 *state)
 	}
 	bpf_object__for_each_program(prog, own->obj)
 		bpf_program__set_autoload(prog, false);
-	/* a tail call may change the packet, and only what may do so is replaced by what may */
+	/* A program that makes tail calls may change packet data. It can only replace a function
+	 * that may change packet data, too.
+	 */
 	prog = nr && rnd(state, 2) ? own->progs.replacement_calling : own->progs.replacement;
 	bpf_program__set_autoload(prog, true);
 	bpf_program__set_attach_target(prog, t->prog_fd, t->func);

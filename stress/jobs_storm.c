@@ -13,7 +13,7 @@ void storm(long nr, __u64 *state)
 		change(in, 1 + nr / WATCHED, now() >> 32 & 1, state);
 }
 
-/* After a detach that failed, there is time for the program to be freed while it is called. */
+/* Waits after a detach without memory: a program that is freed too early would be called then. */
 static void change_without_memory(struct instance *in, __u64 *state)
 {
 	int slot = KINDS + rnd(state, KINDS);
@@ -100,8 +100,8 @@ static void wait_for_sleepers(struct instance *in, bool some)
 		rest(5 * MS);
 }
 
-/* Its programs load from a bad pointer or throw. A sleepable one is detached and its last reference
- * dropped while it sleeps; it does so after that.
+/* Its programs load from a bad pointer or throw. A sleepable one is detached, and its last
+ * reference dropped, while it sleeps. It loads or throws afterwards.
  */
 void stumbler(long nr, __u64 *state)
 {

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Programs for the LSM hooks of a cgroup: two for the first hook, and one hook more than can have
- * programs at once.
- */
+/* Programs for 11 LSM hooks of a cgroup, one more than CGROUP_LSM_NUM. The first hook has two. */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>

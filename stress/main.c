@@ -26,7 +26,7 @@ static const struct job {
 	__u64 rest;
 	int nice;
 	int realtime;
-	bool own_files;		/* has no files of the others, so it can fork */
+	bool own_files;		/* own file table: a child inherits no other thread's links */
 } jobs[] = {
 	{ "calls", test_runner, .threads = 4, .rest = 10 * MS },
 	{ "calls", sleeper, .threads = 4, .rest = MS },
@@ -58,18 +58,18 @@ static struct {
 	__u64 refusals[3];
 } ops[OPS] = {
 	[ATTACH] = { "attach" },
-	[ATTACH_LIMIT] = { "attach where 38 links or 4 cookies can be", { E2BIG } },
-	[ATTACH_REPLACEABLE] = { "attach to what may be replaced", { EBUSY } },
+	[ATTACH_LIMIT] = { "attach, limit of 38 links or 4 cookies", { E2BIG } },
+	[ATTACH_REPLACEABLE] = { "attach to a function that may be freplaced", { EBUSY } },
 	[ATTACH_NO_MEMORY] = { "attach without memory", { ENOMEM, E2BIG } },
-	[ATTACH_AGAIN] = { "attach what is attached", { EBUSY, E2BIG } },
+	[ATTACH_AGAIN] = { "attach a program twice", { EBUSY, E2BIG } },
 	[LOAD] = { "load" },
 	[LOAD_THROWER] = { "load for a function that throws", { EINVAL } },
 	[LOAD_MODULE_PROG] = { "load for the module", { ESRCH, ENOENT } },
-	[REPLACE] = { "replace what may be traced", { EBUSY } },
+	[REPLACE] = { "freplace a function that may be traced", { EBUSY } },
 	[UPDATE] = { "put a callee into a prog array" },
 	[UPDATE_SLEEPABLE] = { "put a sleepable callee into a prog array", { EINVAL } },
 	[CLEAR] = { "clear an entry of a prog array", { ENOENT } },
-	[ATTACH_HOOK] = { "attach to a cgroup where 10 LSM hooks can be", { EINVAL } },
+	[ATTACH_HOOK] = { "attach to a cgroup, limit of 10 LSM hooks", { EINVAL } },
 	[SOCKET] = { "socket", { EPERM } },
 	[INSMOD] = { "load the module", { EEXIST, EBUSY } },
 	[RMMOD] = { "unload the module", { EAGAIN, ENOENT, EBUSY } },
@@ -79,7 +79,7 @@ static struct {
 };
 
 static const char *const count_names[COUNTS] = {
-	[KILLS] = "tasks killed while they slept or on the way",
+	[KILLS] = "tasks killed in or between calls",
 	[VISITS] = "times programs were loaded, attached, detached and freed",
 	[MODULE_LOADS] = "times the module was loaded",
 	[LOADS] = "programs loaded and not attached",
@@ -94,7 +94,7 @@ static const char *const count_names[COUNTS] = {
 	[THROWN] = "exceptions",
 	[NO_MEMORY_ATTACHES] = "attaches in which an allocation failed",
 	[NO_MEMORY_DETACHES] = "detaches in which an allocation failed",
-	[LIMITS] = "times bpf_jit_limit was reached",
+	[LIMITS] = "times bpf_jit_limit was set to 1",
 	[DAEMONS] = "daemons that dropped their privileges with programs attached",
 };
 
@@ -147,7 +147,7 @@ bool stopped(void)
 	return __atomic_load_n(&stop, __ATOMIC_SEQ_CST);
 }
 
-/* The first one counts. */
+/* Stops the run. Only the first failure is reported. */
 void fail(const char *format, ...)
 {
 	va_list args;
@@ -200,7 +200,7 @@ __u64 now(void)
 	return ts.tv_sec * 1000 * MS + ts.tv_nsec;
 }
 
-/* Not through a function that is traced, as usleep() would be. */
+/* Sleeps without calling a traced function. usleep() would call hrtimer_nanosleep(). */
 void rest(__u64 ns)
 {
 	struct timespec ts = { ns / (1000 * MS), ns % (1000 * MS) };
@@ -341,7 +341,8 @@ static void stress(int seconds)
 static int objects(void)
 {
 	int (*next[])(__u32, __u32 *) = {
-		bpf_prog_get_next_id, bpf_map_get_next_id, bpf_link_get_next_id, bpf_btf_get_next_id,
+		bpf_prog_get_next_id, bpf_map_get_next_id,
+		bpf_link_get_next_id, bpf_btf_get_next_id,
 	};
 	int i, n = 0;
 	__u32 id;
@@ -363,7 +364,7 @@ static void print_totals(void)
 		printf("%-12s %9llu %9llu %10llu %10llu %10llu %10llu\n", kinds[i],
 		       totals[i].attaches, totals[i].detaches, totals[i].entries,
 		       totals[i].returns, totals[i].skipped, totals[i].misses);
-	printf("\nskipped: detached while the call was under way\n"
+	printf("\nskipped: the session was detached while the call was in flight\n"
 	       "missed: recursion_misses of the programs that stayed attached\n\n");
 	for (i = 0; i < TARGETS; i++) {
 		if (targets[i].calls)
@@ -389,7 +390,8 @@ static int usage(void)
 	int i;
 
 	fprintf(stderr, "Usage: stress SECONDS SEED bpf_testmod.ko [JOB...]\n\n"
-		"Runs the jobs named, or all. Nothing is called without \"calls\". JOB is one of\n");
+		"Runs the named jobs, or all. Without the job \"calls\" most targets are not\n"
+		"called. JOB is one of\n");
 	for (i = 0; i < ARRAY_SIZE(jobs); i++) {
 		if (!i || strcmp(jobs[i].name, jobs[i - 1].name))
 			fprintf(stderr, " %s", jobs[i].name);
@@ -441,7 +443,8 @@ int main(int argc, char **argv)
 	for (i = 0; i < 600 && objects() != before; i++)
 		rest(100 * MS);
 	if (objects() != before)
-		fail("left behind: %d programs, maps, links and BTFs, before %d", objects(), before);
+		fail("leaked programs, maps, links or BTFs: %d at the end, %d at the start",
+		     objects(), before);
 	print_totals();
 	if (failure[0])
 		printf("\nFAIL: %s\n", failure);

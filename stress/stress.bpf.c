@@ -18,9 +18,9 @@ const volatile bool calling;		/* sessions end by a tail call */
 const void *user_page;			/* is unmapped and mapped again all the time */
 
 struct slot slots[SLOTS + 1];
-/* for each task and session: the mark of an entry without its return so far */
+/* per task and session: MARK() between entry and return, else 0 */
 __u32 inside[PIDS][SETS * SESSIONS];
-/* the mark of the session that is attached now, and nobody is about to detach it */
+/* MARK() of the attached session; 0 from before its detach begins */
 __u32 live[SLOTS];
 __u64 overrides;			/* calls that fmod_ret did not let through */
 __u64 faults;
@@ -70,7 +70,7 @@ static __always_inline void dwell(__u64 n, bool sleepable)
 /* The kernel never maps anything here. */
 #define BAD_POINTER	((void *)0xff00000000001000)
 
-/* The last that a program does: an exception ends it. */
+/* May end the program with an exception: nothing that must run follows. */
 static __always_inline void stumble(int slot)
 {
 	struct task_struct *task;
@@ -105,7 +105,7 @@ static __always_inline __u32 *inside_of(__u64 *ctx)
 	return inside[task & (PIDS - 1)];
 }
 
-/* The session of this mark was not called at the return, which is right if it was detached. */
+/* The return of this session was skipped. That is an error unless the session was detached. */
 static __always_inline void left_behind(int session, __u32 mark)
 {
 	int slot = SESSION_SLOT(session);
@@ -135,7 +135,7 @@ static __always_inline int at_return(__u64 *ctx, int slot, bool sleepable)
 	__sync_fetch_and_add(&s->returns, 1);
 	dwell(s->returns, sleepable);
 
-	/* The first one attached is the last one called: the returns of all sessions are through. */
+	/* The first program attached is the last one called: all sessions have returned. */
 	if (slot != FEXIT)
 		return 0;
 	for (i = 0; i < SETS * SESSIONS; i++) {
@@ -156,7 +156,9 @@ static __always_inline int at_call(__u64 *ctx, int slot, bool sleepable)
 	return 1;
 }
 
-/* The argument, whose task and which session: not zero, and the same in a callee of the session. */
+/* A value that is not zero and depends on argument, task and attach cookie. A callee computes the
+ * same value as its caller.
+ */
 static __always_inline __u64 value(__u64 *ctx)
 {
 	__u64 arg = 0;
@@ -220,7 +222,9 @@ static __always_inline bool caller_has_cookie(__u64 *ctx)
 	return tag && KIND((tag >> 32) - 1) == SESSION_C;
 }
 
-/* Shares the cookie with its caller. If that stores none, the callee at the entry may have. */
+/* A callee shares its caller's cookie. If the caller stores none, a callee may have stored it at
+ * the entry of this call.
+ */
 static __always_inline int callee(__u64 *ctx, bool sleepable, __u64 *cookie, bool ip)
 {
 	struct slot *s = &slots[CALLEE_SLOT];

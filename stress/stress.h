@@ -27,12 +27,13 @@ enum kind {
 #define SET(slot)	((slot) / KINDS)
 #define SESSION_SLOT(n)	((n) / SESSIONS * KINDS + SESSION + (n) % SESSIONS)
 
-/* The programs that sessions tail-call count in one slot more. */
+/* One extra slot counts the runs of all callees of tail calls. */
 #define CALLEE_SLOT	SLOTS
 #define CALLEES		8	/* entries of the prog array */
 
-/* Attached with an attach cookie: slot + 1 and, below, how often the slot was attached. Sessions
- * that are attached and detached always have one, to tell an attachment from the one before.
+/* TAGGED slots have an attach cookie: slot + 1 in the upper 32 bits, the number of attaches below.
+ * Sessions that are attached and detached always have one, to tell an attachment from the one
+ * before.
  */
 #define TAGGED(slot)	(((slot) & 1) || (SET(slot) && KIND(slot) >= SESSION))
 #define TAG(slot, gen)	((__u64)((slot) + 1) << 32 | (gen))
