@@ -2,9 +2,9 @@
 # Builds, tests and measures a kernel with BPF_TRACE_FSESSION. "make help" lists the targets.
 
 # Only the command line sets these. A user's shell may have variables of the same names for other
-# reasons. BARE=1, which only test-full uses, leaves the patches out.
-OPTIONS := ARCH BARE B BASE BASES BOOT CMD CONFIG CPUS FROM FUNC JOBS KERNEL MEM MINUTES REV SEED \
-	T V
+# reasons. BARE=1 leaves the patches out: test-full and the figures of bare kernels use it.
+OPTIONS := ARCH BARE B BASE BASES BOOT CMD CONFIG CPU CPUS FROM FUNC JOBS KERNEL MEM MINUTES REV \
+	SEED T V
 unset_unless_given = $(if $(filter command,$(origin $(1))),,$(eval override $(1) :=))
 $(foreach option,$(OPTIONS),$(call unset_unless_given,$(option)))
 # The guest's shell expands $ in CMD, make does not
@@ -89,5 +89,6 @@ clean:		## remove build/; the cache stays
 ##   BOOT='retbleed=stuff'        add to the guest's kernel command line
 ##   KERNEL=~/linux REV=v6.19.11  use this commit of your repository instead of BASE
 ##   CPUS=2 MEM=2G                processors and memory of the guest
+##   CPU=EPYC-Rome                QEMU's name of the processor to emulate
 ##   JOBS=2                       compilers at once (default: all processors)
 ##   V=1                          show the commands

@@ -65,6 +65,14 @@ get_build_dir() {
 	echo "$top/build/$(basename "$KERNEL")-$rev${BARE:+-bare}"
 }
 
+# get_bench_dir: prints the folder of the benchmarks. A bare kernel has none, so it runs those of the
+# series.
+get_bench_dir() {
+	if [ "${BARE-}" ]; then echo "$top/build/$release/bench$arch_suffix"
+	else echo "$(get_build_dir)/$(add_flavour bench)"
+	fi
+}
+
 # add_flavour NAME: prints NAME with a suffix for ARCH and CONFIG, for example obj-arm64-debug
 add_flavour() { echo "$1$arch_suffix${CONFIG:+-$(echo "$CONFIG" | tr ' ' -)}"; }
 
