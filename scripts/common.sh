@@ -65,8 +65,7 @@ get_build_dir() {
 	echo "$top/build/$(basename "$KERNEL")-$rev${BARE:+-bare}"
 }
 
-# get_bench_dir: prints the folder of the benchmarks. A bare kernel has none, so it runs those of the
-# series.
+# Prints the folder of the benchmarks. A bare kernel may have none, so it runs those of the series.
 get_bench_dir() {
 	if [ "${BARE-}" ]; then echo "$top/build/$release/bench$arch_suffix"
 	else echo "$(get_build_dir)/$(add_flavour bench)"
