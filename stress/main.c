@@ -18,6 +18,15 @@
 #include <bpf/libbpf.h>
 #include "jobs.h"
 
+/* The kernel's function for a system call has this prefix. */
+#if defined(__x86_64__)
+#define SYSCALL_PREFIX	"__x64_sys_"
+#elif defined(__aarch64__)
+#define SYSCALL_PREFIX	"__arm64_sys_"
+#else
+#error "SYSCALL_PREFIX is not defined for this architecture"
+#endif
+
 /* What each thread does again and again, and how long it rests in between. */
 static const struct job {
 	const char *name;
@@ -99,10 +108,10 @@ static const char *const count_names[COUNTS] = {
 };
 
 struct target targets[TARGETS] = {
-	[SLEEP] = { "__x64_sys_clock_nanosleep", .sleepable = true },
+	[SLEEP] = { SYSCALL_PREFIX "clock_nanosleep", .sleepable = true },
 	[NANOSLEEP] = { "hrtimer_nanosleep" },
 	[TEST1] = { "bpf_fentry_test1", .sleepable = true },
-	[TAIL_CALLS] = { "__x64_sys_sched_rr_get_interval", .job = "tailcalls",
+	[TAIL_CALLS] = { SYSCALL_PREFIX "sched_rr_get_interval", .job = "tailcalls",
 			 .sleepable = true, .calling = true },
 	[HOOK] = { "bpf_lsm_socket_create", .job = "lsm" },
 	[SLEEPING_TARGET] = { "sleeping_target", .prog = "sleeping_target" },
