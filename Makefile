@@ -2,7 +2,8 @@
 # Builds, tests and measures a kernel with BPF_TRACE_FSESSION. "make help" lists the targets.
 
 # Only the command line sets these. A user's shell may have variables of the same names for other
-# reasons. BARE=1 leaves the patches out: test-full and the figures of bare kernels use it.
+# reasons. BARE=1, with KERNEL, leaves the patches out: for test-full, and for make bench on a kernel
+# without the series.
 OPTIONS := ARCH BARE B BASE BASES BOOT CMD CONFIG CPU CPUS FROM FUNC JOBS KERNEL MEM MINUTES REV \
 	SEED T V
 unset_unless_given = $(if $(filter command,$(origin $(1))),,$(eval override $(1) :=))
@@ -87,7 +88,7 @@ clean:		## remove build/; the cache stays
 ##   BASE=v6.18                   kernel version: v6.19 (default), v6.18 or v6.12
 ##   CONFIG='debug ...'           build with configs/debug.config, in its own folder (obj-debug)
 ##   BOOT='retbleed=stuff'        add to the guest's kernel command line
-##   KERNEL=~/linux REV=v6.19.11  use this commit of your repository instead of BASE
+##   KERNEL=DIR REV=v6.19.11      use this commit of the repository in DIR instead of BASE
 ##   CPUS=2 MEM=2G                processors and memory of the guest
 ##   CPU=EPYC-Rome                QEMU's name of the processor to emulate
 ##   JOBS=2                       compilers at once (default: all processors)

@@ -96,7 +96,10 @@ static int words(const struct btf *btf, __u32 type)
 	return btf__resolve_size(btf, type) > 8 ? 2 : 1;
 }
 
-/* Of the arguments only const char *: another char * is often a buffer for the function to fill. */
+/*
+ * An argument is a string only if it is const char *: another char * is often a buffer that the
+ * function fills.
+ */
 static bool is_string(const struct btf *btf, __u32 type, bool returned)
 {
 	const struct btf_type *t = plain_type(btf, type);

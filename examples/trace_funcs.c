@@ -251,8 +251,8 @@ static const char not_permitted[] =
 	"not permitted: needs CAP_BPF and CAP_PERFMON (root has them)";
 
 /*
- * A trial load tells whether there are sessions. The kernel's BTF does not: the attach type has its
- * name there also where the JIT lacks the support.
+ * Loading a trial program shows whether this kernel has fsession. BTF does not: it names the attach
+ * type even if the JIT lacks support.
  */
 static int check_fsession(void)
 {

@@ -140,7 +140,7 @@ hash_queue() {
 }
 
 # apply_patches DIR PATCH...: one commit each on DIR's HEAD; scripts/enter sets the committer, so
-# every machine gets the same commits. On a base of the user's own git may merge.
+# every machine gets the same commits. With KERNEL, git may merge (git am -3).
 apply_patches() {
 	cd "$1"
 	shift

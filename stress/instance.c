@@ -306,8 +306,8 @@ static void check_callees(struct instance *in)
 	}
 	if (callee->entries + bss->no_callee[0] != entries ||
 	    callee->returns + bss->no_callee[1] != returns)
-		fail("%s: of %llu entries %llu found a callee, %llu none; "
-		     "of %llu returns %llu and %llu",
+		fail("%s: %llu entries: %llu found a callee, %llu found none; "
+		     "%llu returns: %llu found a callee, %llu found none",
 		     in->target->func, entries, callee->entries, bss->no_callee[0],
 		     returns, callee->returns, bss->no_callee[1]);
 }

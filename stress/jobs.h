@@ -123,7 +123,8 @@ struct instance {
 	int links[SLOTS];
 	__u32 attaches[SLOTS];
 	bool copies;		/* each link of sets 1 and 2 has its own program, freed with it */
-	bool detach_failed;	/* its entries may run until the trampoline changes again */
+	/* A detach had no memory: the program's entry may run until the next update. */
+	bool detach_failed;
 };
 extern struct instance watched[WATCHED];
 

@@ -115,7 +115,7 @@ void killer(long nr, __u64 *state)
 				       &victims[i].state);
 		if (victims[i].pid < 0) {
 			victims[i].pid = 0;
-			fail("no victim");
+			fail("cannot start a task to kill: clone() failed");
 		}
 	}
 }

@@ -45,7 +45,7 @@ void module_reader(long nr, __u64 *state)
 	fd = open("/sys/kernel/bpf_testmod", O_RDONLY);
 	if (fd < 0 || read(fd, buf, sizeof(buf)) < 0)
 		refused(READ, -errno, "");
-	/* the answer of the module's function */
+	/* bpf_testmod returns EIO from each read, after its function has run. */
 	if (fd >= 0 && errno == EIO)
 		ADD(t->calls, CALLS);
 	if (fd >= 0)

@@ -40,7 +40,7 @@ static void violation(int slot, enum violation v)
 	__sync_fetch_and_add(&slots[slot].violations[v], 1);
 }
 
-/* One of 2^bits, always the same ones. */
+/* True for one in 2^bits values of n. The same seed selects the same values. */
 static bool now_and_then(__u64 n, int bits)
 {
 	return (n ^ seed) * 0x9e3779b97f4a7c15ULL >> (64 - bits) == 0;
@@ -70,7 +70,7 @@ static __always_inline void dwell(__u64 n, bool sleepable)
 /* The kernel never maps anything here. */
 #define BAD_POINTER	((void *)0xff00000000001000)
 
-/* May end the program with an exception: nothing that must run follows. */
+/* May end the program with an exception. Call it after everything that must run. */
 static __always_inline void stumble(int slot)
 {
 	struct task_struct *task;
@@ -214,7 +214,7 @@ static __always_inline int tail_call(__u64 *ctx)
 	return 0;
 }
 
-/* Is the caller a session that stores a cookie? One without an attach cookie does not. */
+/* Is the caller a session that stores a cookie? All of those have an attach cookie. */
 static __always_inline bool caller_has_cookie(__u64 *ctx)
 {
 	__u64 tag = bpf_get_attach_cookie(ctx);

@@ -17,9 +17,9 @@ enum kind {
 	SESSIONS = KINDS - SESSION,
 };
 
-/* Each function has three sets of programs, one of each kind. The programs of the first set stay
- * attached: the watchers. Those of the others are attached and detached. A slot is a program of a
- * set.
+/* Each function has three sets of programs. A set has one program of each kind. The programs of the
+ * first set stay attached: the watchers. Those of the others are attached and detached. A slot is a
+ * program of a set.
  */
 #define SETS		3
 #define SLOTS		(SETS * KINDS)
