@@ -216,4 +216,6 @@ build_pahole_libbpf() {
 
 # list_lacking KIND: the options or tests that the base or the architecture lacks, as
 # configs/BASE.base and configs/ARCH.arch say, each with the reason
-list_lacking() { cat "$base_file" "$arch_file" | sed -n "s/^without $1 //p"; }
+list_lacking() {
+	cat "$base_file" "$arch_file" | sed -n "s/^without \($arch \)\{0,1\}$1 //p"
+}
