@@ -7,7 +7,12 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define OWN_FRAMES	2	/* of a stack: the program's and the trampoline's */
+/* Of a stack: the program's and the trampoline's. On arm64 the program's is there twice. */
+#ifdef __TARGET_ARCH_arm64
+#define OWN_FRAMES	3
+#else
+#define OWN_FRAMES	2
+#endif
 
 const volatile __u32 cpus = 1;
 const volatile __u64 slow_ns = ~0ULL;	/* calls that take at least as long are sent */

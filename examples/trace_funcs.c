@@ -11,6 +11,9 @@
 #include "trace.h"
 
 #define LEFT_OUT_LINES	16
+#ifndef ENOTSUPP
+#define ENOTSUPP	524		/* only the kernel's headers have it */
+#endif
 
 /* A candidate for a name or a pattern. Its BTF is looked up only if it matches. */
 struct symbol {
@@ -367,6 +370,9 @@ static const char *attach_func(struct trace_func *f, __u64 cookie)
 	case EBUSY:
 		return "busy: something other than BPF is hooked there, "
 		       "or ftrace does not know the function";
+	case ENOTSUPP:
+		return "not supported (ENOTSUPP): it has too many arguments for a trampoline, "
+		       "or ftrace does not know it";
 	default:
 		return strerror(-f->link);
 	}
