@@ -67,8 +67,8 @@ static __always_inline void dwell(__u64 n, bool sleepable)
 	}
 }
 
-/* The kernel never maps anything here. */
-#define BAD_POINTER	((void *)0xff00000000001000)
+/* Not a user address on any architecture, and never mapped */
+#define BAD_POINTER	((void *)0xff80000000001000)
 
 /* May end the program with an exception. Call it after everything that must run. */
 static __always_inline void stumble(int slot)
