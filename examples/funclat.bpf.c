@@ -7,7 +7,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Of a stack: the program's and the trampoline's. On arm64 the program's is there twice. */
+/* Frames to skip: the program's and the trampoline's. On arm64 the program has two. */
 #ifdef __TARGET_ARCH_arm64
 #define OWN_FRAMES	3
 #else
