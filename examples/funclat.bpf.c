@@ -7,7 +7,10 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Frames to skip: the program's and the trampoline's. On arm64 the program has two. */
+/*
+ * Frames to skip: the program's and the trampoline's. On arm64 bpf_get_stack() reports the
+ * program twice.
+ */
 #ifdef __TARGET_ARCH_arm64
 #define OWN_FRAMES	3
 #else

@@ -372,7 +372,7 @@ static const char *attach_func(struct trace_func *f, __u64 cookie)
 		       "or ftrace does not know the function";
 	case ENOTSUPP:
 		return "not supported (ENOTSUPP): it has too many arguments for a trampoline, "
-		       "or ftrace does not know it";
+		       "or ftrace can't attach one to it";
 	default:
 		return strerror(-f->link);
 	}

@@ -67,7 +67,7 @@ static __always_inline void dwell(__u64 n, bool sleepable)
 	}
 }
 
-/* A kernel address on x86_64 and arm64 where nothing is mapped */
+/* A load from here faults on x86_64 and on arm64. */
 #define BAD_POINTER	((void *)0xff80000000001000)
 
 /* May end the program with an exception. Call it after everything that must run. */
