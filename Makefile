@@ -88,7 +88,7 @@ clean:		## remove build/; the cache stays
 ##   BASE=v6.18                   kernel version: v6.19 (default), v6.18 or v6.12
 ##   CONFIG='debug ...'           build with configs/debug.config, in its own folder (obj-debug)
 ##   BOOT='retbleed=stuff'        add to the guest's kernel command line
-##   KERNEL=DIR REV=v6.19.11      use this commit of the repository in DIR instead of BASE
+##   KERNEL=DIR REV=v6.19.11      apply the patches of BASE to this commit of the repository in DIR
 ##   CPUS=2 MEM=2G                processors and memory of the guest
 ##   CPU=EPYC-Rome                QEMU's name of the processor to emulate
 ##   JOBS=2                       compilers at once (default: all processors)
