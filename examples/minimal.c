@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: (LGPL-2.1 OR BSD-2-Clause)
 /* Counts reads and measures how long they take, until Ctrl-C, then prints. */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -18,9 +19,13 @@ int main(void)
 	unsigned long long calls;
 	int err;
 
-	skel = minimal_bpf__open_and_load();	/* libbpf says why it cannot */
-	if (!skel)
+	skel = minimal_bpf__open_and_load();
+	if (!skel) {
+		if (errno == EINVAL)
+			fprintf(stderr, "minimal: if libbpf gives no other reason, "
+				"this kernel has no fsession\n");
 		return 1;
+	}
 
 	err = minimal_bpf__attach(skel);
 	if (!err) {
